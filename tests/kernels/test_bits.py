@@ -1,0 +1,208 @@
+"""Packing and products of signs: against plain matrix products, against the twin, and against their own laws."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from labkit import kernels
+from labkit.kernels import dispatch, twin
+
+LENGTHS = [0, 1, 63, 64, 65, 127, 128, 129, 200, 64 * 64 - 1, 64 * 64, 64 * 64 + 1, 64 * 130 + 7]
+ROWS = [0, 1, 2, 5, 6, 7, 33]
+DTYPES = [np.float16, np.float32, np.float64, np.int8, np.int64, np.uint8]
+
+sizes = st.integers(0, 40)
+lengths = st.one_of(st.integers(0, 260), st.sampled_from(LENGTHS))
+floats = st.floats(width=32, allow_nan=False)
+
+
+def signs(x):
+    return np.where(np.asarray(x) < 0, -1, 1)
+
+
+def random_words(rng, rows, n):
+    """Words with every bit random, so that the bits past n are dirty."""
+    return rng.integers(0, 2**64, (rows, -(-n // 64)), np.uint64)
+
+
+def clean(words, n):
+    """The same words with zeros past n."""
+    return kernels.pack_bits(kernels.unpack_bits(words, n=n))
+
+
+@pytest.mark.parametrize("forced", dispatch.levels())
+@given(x=hnp.arrays(np.float32, st.tuples(sizes, st.integers(0, 140)), elements=floats))
+@settings(deadline=None)
+def test_packing_equals_the_twin_and_unpacks_to_the_signs(forced, x):
+    with dispatch.forced(forced):
+        words = kernels.pack_bits(x)
+    np.testing.assert_array_equal(words, twin.pack_bits(x), strict=True)
+    np.testing.assert_array_equal(kernels.unpack_bits(words, n=x.shape[1]), signs(x))
+
+
+@pytest.mark.parametrize("forced", dispatch.levels())
+@given(m=sizes, p=sizes, n=lengths, seed=st.integers(0, 2**32 - 1))
+@settings(deadline=None)
+def test_product_equals_the_twin_and_the_matrix_product(forced, m, p, n, seed):
+    rng = np.random.default_rng(seed)
+    a, b = random_words(rng, m, n), random_words(rng, p, n)
+    with dispatch.forced(forced):
+        product = kernels.xnor_matmul(a, b, n=n)
+    np.testing.assert_array_equal(product, twin.xnor_matmul(a, b, n=n), strict=True)
+    A, B = (kernels.unpack_bits(words, n=n).astype(np.int64) for words in (a, b))
+    np.testing.assert_array_equal(product, A @ B.T)
+
+
+@pytest.mark.parametrize("n", LENGTHS)
+def test_every_edge_of_the_tiles(level, n):
+    rng = np.random.default_rng(n)
+    for m in ROWS:
+        for p in ROWS:
+            A, B = rng.standard_normal((m, n)), rng.standard_normal((p, n))
+            product = kernels.xnor_matmul(kernels.pack_bits(A), kernels.pack_bits(B), n=n)
+            np.testing.assert_array_equal(product, signs(A) @ signs(B).T)
+            assert product.dtype == np.int32
+
+
+@pytest.mark.parametrize("n", LENGTHS)
+def test_laws(level, n):
+    rng = np.random.default_rng(n)
+    a, b = random_words(rng, 9, n), random_words(rng, 35, n)
+    product = kernels.xnor_matmul(a, b, n=n)
+    np.testing.assert_array_equal(product, kernels.xnor_matmul(b, a, n=n).T)  # symmetric
+    np.testing.assert_array_equal(np.diag(kernels.xnor_matmul(a, a, n=n)), np.full(9, n))
+    np.testing.assert_array_equal(kernels.xnor_matmul(~a, b, n=n), -product)  # a complement changes every sign
+    np.testing.assert_array_equal(kernels.xnor_matmul(clean(a, n), clean(b, n), n=n), product)  # the tail is masked
+    assert (product % 2 == n % 2).all()
+
+
+def test_product_of_a_row_cut_in_two_is_the_sum(level):
+    rng = np.random.default_rng(0)
+    a, b = random_words(rng, 5, 64 * 70), random_words(rng, 3, 64 * 70)
+    parts = kernels.xnor_matmul(a[:, :66], b[:, :66], n=64 * 66) + kernels.xnor_matmul(a[:, 66:], b[:, 66:], n=64 * 4)
+    np.testing.assert_array_equal(kernels.xnor_matmul(a, b, n=64 * 70), parts)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_packing_takes_every_real_dtype(level, dtype):
+    x = np.random.default_rng(0).integers(-3, 4, (7, 130)).astype(dtype)
+    np.testing.assert_array_equal(kernels.pack_bits(x), twin.pack_bits(x), strict=True)
+    np.testing.assert_array_equal(kernels.pack_bits(x.astype(x.dtype.newbyteorder())), twin.pack_bits(x))
+
+
+def test_packing_takes_lists_and_tensors(level):
+    expected = np.array([[0b10]], np.uint64)
+    np.testing.assert_array_equal(kernels.pack_bits([[1, -1]]), expected)
+    np.testing.assert_array_equal(kernels.pack_bits(torch.tensor([[1.0, -1.0]], requires_grad=True)), expected)
+
+
+def test_packing_at_the_edges_of_the_number_line(level):
+    """Zero of either sign counts as +1; a subnormal number keeps its sign, also in float64 alone."""
+    x = np.array([[0.0, -0.0, np.inf, -np.inf, 5e-324, -5e-324]])
+    assert kernels.pack_bits(x) == [[0b101000]]
+    assert kernels.pack_bits(np.array([[0.0, -0.0, 1e-45, -1e-45]], np.float32)) == [[0b1000]]
+    assert kernels.pack_bits(np.array([[-(2**63), 2**63 - 1, -1]])) == [[0b101]]
+
+
+def misaligned(array):
+    """A copy that starts one byte past an aligned address."""
+    buffer = np.zeros(array.nbytes + 1, np.uint8)
+    view = buffer[1:].view(array.dtype).reshape(array.shape)
+    view[...] = array
+    assert not view.flags.aligned
+    return view
+
+
+LAYOUTS = {
+    "fortran": np.asfortranarray,
+    "misaligned": misaligned,
+    "strided": lambda array: np.repeat(np.repeat(array, 2, axis=0), 3, axis=1)[::2, ::3],
+    "reversed": lambda array: array[::-1, ::-1].copy()[::-1, ::-1],
+    "read-only": lambda array: np.frombuffer(array.tobytes(), array.dtype).reshape(array.shape),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_layout_in_memory_does_not_matter(level, layout, dtype):
+    x = np.random.default_rng(0).standard_normal((9, 200)).astype(dtype)
+    words = kernels.pack_bits(x)
+    other = LAYOUTS[layout](words)
+    np.testing.assert_array_equal(kernels.pack_bits(LAYOUTS[layout](x)), words)
+    np.testing.assert_array_equal(kernels.unpack_bits(other, n=200), signs(x))
+    np.testing.assert_array_equal(kernels.xnor_matmul(other, other, n=200), signs(x) @ signs(x).T)
+
+
+def test_arguments_are_left_alone(level):
+    x = np.random.default_rng(0).standard_normal((4, 70))
+    words = random_words(np.random.default_rng(1), 4, 70)
+    before = x.copy(), words.copy()
+    kernels.pack_bits(x)
+    kernels.xnor_matmul(words, words, n=70)
+    np.testing.assert_array_equal(x, before[0])
+    np.testing.assert_array_equal(words, before[1])
+
+
+@pytest.mark.parametrize(
+    ("x", "error", "message"),
+    [
+        (np.zeros(3), ValueError, r"x must have 2 dimensions .*got shape \(3,\)"),
+        (np.zeros((2, 3, 4)), ValueError, r"x must have 2 dimensions .*got shape \(2, 3, 4\)"),
+        (np.zeros((2, 2), bool), TypeError, "x must hold .*float64, got dtype bool"),
+        (np.zeros((2, 2), complex), TypeError, "x must hold .*got dtype complex128"),
+        (np.zeros((2, 2), np.clongdouble), TypeError, "x must hold"),
+        ([["a"]], TypeError, "x must hold .*got dtype <U1"),
+        (np.array([[1.0, np.nan, np.nan]]), ValueError, "x must not hold NaN.*got 2 NaN"),
+        (np.full((3, 129), np.nan, np.float32), ValueError, "x must not hold NaN.*got 387 NaN"),
+    ],
+)
+def test_bad_input_of_pack_bits(level, x, error, message):
+    with pytest.raises(error, match=message):
+        kernels.pack_bits(x)
+
+
+def test_one_nan_is_found_anywhere(level):
+    for dtype in (np.float32, np.float64):
+        for k in range(130):
+            x = np.ones((1, 130), dtype)
+            x[0, k] = np.nan
+            with pytest.raises(ValueError, match="got 1 NaN"):
+                kernels.pack_bits(x)
+
+
+WORDS = np.zeros((2, 3), np.uint64)
+
+
+@pytest.mark.parametrize(
+    ("words", "n", "error", "message"),
+    [
+        (np.ones((2, 150)), 150, TypeError, "must be an array of uint64 words from pack_bits, got dtype float64"),
+        (np.zeros((2, 3), np.int64), 150, TypeError, "got dtype int64"),
+        ([[1, 2, 3]], 150, TypeError, "got list"),
+        (WORDS[0], 150, ValueError, r"must have shape \(rows, 3\), as n = 150 signs need, got \(3,\)"),
+        (WORDS, 128, ValueError, r"must have shape \(rows, 2\), as n = 128 signs need, got \(2, 3\)"),
+        (WORDS, 193, ValueError, r"must have shape \(rows, 4\)"),
+        (WORDS, 0, ValueError, r"must have shape \(rows, 0\)"),
+        (WORDS, -1, ValueError, "n must be between 0 and 2147483647, got -1"),
+        (WORDS, 2**31, ValueError, "n must be between 0 and 2147483647"),
+        (WORDS, 150.0, TypeError, "n must be an integer, got 150.0"),
+        (WORDS, True, TypeError, "n must be an integer, got True"),
+    ],
+)
+def test_bad_input_of_packed_words(level, words, n, error, message):
+    good = np.zeros((1, kernels.bits.n_words(max(int(n), 0))), np.uint64)
+    with pytest.raises(error, match=message):
+        kernels.unpack_bits(words, n=n)
+    with pytest.raises(error, match=message):
+        kernels.xnor_matmul(words, good, n=n)
+    with pytest.raises(error, match=message):
+        kernels.xnor_matmul(good, words, n=n)
+
+
+def test_the_message_names_the_argument(level):
+    for name, pair in {"a": (WORDS.astype(float), WORDS), "b": (WORDS, WORDS.astype(float))}.items():
+        with pytest.raises(TypeError, match=f"^{name} must be"):
+            kernels.xnor_matmul(*pair, n=150)
