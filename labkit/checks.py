@@ -4,9 +4,10 @@ Each check returns the cleaned value, or raises a TypeError or ValueError that n
 the value it got and what is allowed.
 """
 
+import contextlib
 import difflib
 import numbers
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -81,6 +82,28 @@ def generator(random_state: Any = None) -> np.random.Generator:
     if random_state is not None:
         integer(random_state, "random_state", low=0)
     return np.random.default_rng(random_state)
+
+
+@contextlib.contextmanager
+def seeded(random_state: Any = None) -> Iterator[torch.Generator]:
+    """Seed torch inside a `with` block, also for code that only knows the global seed, and restore it afterwards."""
+    seed = int(generator(random_state).integers(2**63))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield torch.Generator().manual_seed(seed)
+
+
+@contextlib.contextmanager
+def evaluating(model: torch.nn.Module) -> Iterator[None]:
+    """Put every module of a model into evaluation mode, without gradients, and give each its own mode back."""
+    modes = {module: module.training for module in model.modules()}
+    try:
+        with torch.no_grad():
+            model.eval()
+            yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
 
 
 def _interval(low: float, high: float | None) -> str:

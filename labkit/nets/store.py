@@ -1,0 +1,102 @@
+"""Checkpoints: safetensors files whose header says how the network was trained and how good it is."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from labkit import checks, paths
+from labkit.nets.lenet import LeNet5, LeNet300
+
+NETS: dict[str, Callable[..., nn.Module]] = {"lenet-300-100": LeNet300, "lenet-5": LeNet5}
+
+
+def load(name: str) -> nn.Module:
+    """Return the trained network `name` in evaluation mode, its weights in float32.
+
+    Parameters
+    ----------
+    name : "lenet-300-100" or "lenet-5"
+
+    Raises
+    ------
+    ValueError : unknown name, or a checkpoint that is damaged or belongs to another network.
+    FileNotFoundError : the checkpoint is not in `data/checkpoints`.
+
+    Both were trained on the 55,000 digits of `mnist("train")`, never on "heldout" or "test". Chapter 5.
+
+    >>> load("lenet-300-100").fc1
+    Linear(in_features=784, out_features=300, bias=True)
+    """
+    path = _path(name)
+    model = NETS[name]()
+    try:
+        model.load_state_dict(_read(path)[0])
+    except RuntimeError as error:
+        raise ValueError(f"{path} does not hold a {name}: {error}") from error
+    return model.eval()
+
+
+def provenance(name: str) -> dict[str, Any]:
+    """Return how the checkpoint `name` was made: error, seed, split, epochs, command, versions, date.
+
+    Raises ValueError or FileNotFoundError as `load` does.
+
+    >>> provenance("lenet-300-100")["seed"]
+    0
+    """
+    return _read(_path(name))[1]
+
+
+def save(model: nn.Module, path: str | Path, *, header: dict[str, Any], dtype: torch.dtype = torch.float32) -> None:
+    """Write a network's state and a header to a safetensors file, under a temporary name that is then renamed.
+
+    Parameters
+    ----------
+    model : the network; its floating-point tensors are stored as `dtype`, the others as they are
+    path : the file, with suffix .safetensors
+    header : anything that JSON can hold
+    dtype : torch.float32, or torch.float16 for half the bytes
+
+    Raises
+    ------
+    TypeError : not a module, or a header that JSON cannot hold.
+    ValueError : another suffix, or NaN or infinity among the weights.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save(LeNet300(), Path(folder) / "net.safetensors", header={"seed": 0})
+    """
+    checks.instance(model, "model", nn.Module)
+    if Path(path).suffix != ".safetensors":
+        raise ValueError(f"path must end in .safetensors, got {str(path)!r}")
+    state = {key: _stored(value, key, dtype) for key, value in model.state_dict().items()}
+    metadata = {"labkit": json.dumps(header, sort_keys=True)}
+    with paths.replacing(Path(path)) as temporary:
+        save_file(state, temporary, metadata)
+
+
+def _stored(value: torch.Tensor, key: str, dtype: torch.dtype) -> torch.Tensor:
+    if not value.isfinite().all():
+        raise ValueError(f"{key} must be finite, got NaN or infinite entries")
+    return value.to(dtype if value.is_floating_point() else value.dtype).clone(memory_format=torch.contiguous_format)
+
+
+def _path(name: str) -> Path:
+    return paths.DATA / "checkpoints" / f"{checks.choice(name, 'name', NETS)}.safetensors"
+
+
+def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    if not path.exists():
+        raise FileNotFoundError(f"{path} is not there; restore it from the repository")
+    try:
+        with safe_open(path, framework="pt") as file:
+            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            return state, json.loads((file.metadata() or {})["labkit"])
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise ValueError(f"{path} is not a whole checkpoint of labkit: {error}") from error
