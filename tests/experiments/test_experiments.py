@@ -1,0 +1,157 @@
+"""The recorded experiments: each still runs in a tiny setting, and each record is whole."""
+
+import inspect
+import json
+
+import pytest
+import torch
+
+from labkit import paths
+from labkit.experiments import EXPERIMENTS, Record, record, run
+from labkit.experiments.__main__ import main
+
+NAMES = sorted(EXPERIMENTS)
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def tiny(request, tmp_path_factory):
+    """The record and the folder of a tiny run."""
+    output = tmp_path_factory.mktemp(request.param)
+    return run(request.param, tiny=True, output=output), output
+
+
+def test_a_tiny_run_writes_a_whole_record(tiny, monkeypatch):
+    made, output = tiny
+    monkeypatch.setattr(paths, "DATA", output)
+    assert record(made.name) == made
+    assert made.tiny
+    assert made.command.endswith("--tiny")
+
+
+def test_a_tiny_run_has_the_columns_of_the_recorded_one(tiny):
+    made, recorded = tiny[0], record(tiny[0].name)
+    assert made.rows[0].keys() == recorded.rows[0].keys()
+    assert made.summary.keys() == recorded.summary.keys()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_record_is_of_the_experiment_as_it_is_now(name):
+    """A changed default would leave the record with settings that its command no longer has."""
+    recorded = record(name)
+    assert recorded.settings == json.loads(json.dumps(EXPERIMENTS[name].settings(tiny=False)))
+    assert not recorded.tiny
+    assert recorded.command == f"python -m labkit.experiments {name}"
+    assert {"python", "torch", "numpy", "labkit"} <= recorded.versions.keys()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_experiment_is_well_described(name):
+    experiment = EXPERIMENTS[name]
+    assert experiment.tiny.keys() <= inspect.signature(experiment.function).parameters.keys()
+    assert experiment.summary.endswith(".")
+
+
+def test_every_record_has_its_experiment():
+    assert sorted(path.stem for path in (paths.DATA / "results").glob("*.json")) == NAMES
+
+
+def test_threads_are_restored(tmp_path, monkeypatch):
+    threads = torch.get_num_threads()
+    run("train-lenet", tiny=True, output=tmp_path)
+    assert torch.get_num_threads() == threads
+
+
+def test_a_run_is_the_same_twice(tmp_path):
+    first, second = (run("train-lenet", tiny=True, output=tmp_path) for _ in range(2))
+    assert (first.rows, first.summary) == (second.rows, second.summary)
+
+
+# --- records that are not whole -----------------------------------------------------------------------------------
+
+
+def whole():
+    return {
+        "name": "train-lenet",
+        "command": "python -m labkit.experiments train-lenet",
+        "date": "2026-01-01",
+        "duration_s": 1.0,
+        "threads": 1,
+        "split": "all",
+        "tiny": False,
+        "settings": {"seeds": [0]},
+        "versions": {"torch": "2"},
+        "rows": [{"rank": 1, "error": 2.0}, {"rank": 2, "error": 1.0}],
+        "summary": {"best": 2},
+    }
+
+
+def test_select_and_repr():
+    made = Record(**whole())
+    assert made.select(rank=2) == [{"rank": 2, "error": 1.0}]
+    assert repr(made) == "Record('train-lenet', 2 rows, 2026-01-01, 1 s)"
+    with pytest.raises(ValueError, match="column must be one of"):
+        made.select(ranks=2)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"rows": []}, "rows must be a filled list"),
+        ({"summary": {}}, "summary must be a filled dict"),
+        ({"command": ""}, "command must be a filled str"),
+        ({"duration_s": "1"}, "duration_s must be a filled float"),
+        ({"settings": {"epochs": 1}}, "settings must name the seeds"),
+        ({"rows": [{"a": 1}, {"b": 1}]}, "all have the same keys"),
+        ({"rows": [1]}, "rows must be dictionaries"),
+        ({"rows": [{"a": float("nan")}]}, "must hold finite numbers"),
+        ({"summary": {"a": [float("inf")]}}, "must hold finite numbers"),
+    ],
+)
+def test_a_record_that_is_not_whole_is_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        Record(**(whole() | change))
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", json.dumps(whole() | {"rows": [1]})])
+def test_a_damaged_file_is_refused_by_name(content, tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "DATA", tmp_path)
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "train-lenet.json").write_text(content)
+    with pytest.raises(ValueError, match=r"train-lenet\.json is not a whole record"):
+        record("train-lenet")
+
+
+def test_a_missing_record_names_the_command(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "DATA", tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"make it with python -m labkit\.experiments train-lenet"):
+        record("train-lenet")
+
+
+@pytest.mark.parametrize("function", [run, record])
+def test_unknown_names(function):
+    with pytest.raises(ValueError, match="did you mean 'train-lenet'"):
+        function("train-lenett")
+
+
+# --- the command line ---------------------------------------------------------------------------------------------
+
+
+def test_list_names_every_experiment(capsys):
+    assert main(["list"]) == 0
+    listed = capsys.readouterr().out
+    assert all(name in listed for name in NAMES)
+
+
+def test_tiny_run_leaves_data_alone(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "CACHE", tmp_path)
+    before = (paths.DATA / "results" / "train-lenet.json").read_bytes()
+    assert main(["train-lenet", "--tiny"]) == 0
+    assert "Record('train-lenet'" in capsys.readouterr().out
+    assert (paths.DATA / "results" / "train-lenet.json").read_bytes() == before
+    assert (tmp_path / "tiny" / "results" / "train-lenet.json").exists()
+
+
+def test_unknown_name_on_the_command_line(capsys):
+    with pytest.raises(SystemExit):
+        main(["train-lenett"])
+    assert "train-lenet" in capsys.readouterr().err
