@@ -1,0 +1,34 @@
+"""The commands of labkit: `python -m labkit COMMAND`; each is imported only when it is used."""
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+# name -> (the function that takes the other words of the command line and returns the exit code, one line of help)
+COMMANDS = {
+    "doctor": ("labkit.doctor:main", "say what works on this machine, and what to do about the rest"),
+    "data": ("labkit.fetch:main", "download the full MNIST set into the cache (11 MB)"),
+}
+
+
+def usage() -> str:
+    """Return the list of commands."""
+    lines = [f"  {name:<8} {text}" for name, (_, text) in COMMANDS.items()]
+    return "\n".join(["usage: python -m labkit COMMAND [OPTIONS]", "", *lines])
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit code: 2 for a command that does not exist."""
+    name, *rest = arguments or ["--help"]
+    if name in ("-h", "--help"):
+        print(usage())
+        return 0
+    if name not in COMMANDS:
+        print(f"{usage()}\n\nThere is no command {name!r}.", file=sys.stderr)
+        return 2
+    module, function = COMMANDS[name][0].split(":")
+    return getattr(importlib.import_module(module), function)(rest)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
