@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from functools import cache
 
-from labkit import checks
-from labkit.lectures import html
+from labkit import checks, html
 from labkit.lectures.structure import LECTURES, chapter_number, chapters, places, records, source
 
 
@@ -31,7 +30,10 @@ class Item:
 
 @dataclass(frozen=True)
 class Entry:
-    """One item that is done: its object (`module:name`, `table:slug` or `file:path`), section anchor and test."""
+    """One item that is done: its object (`module:name`, `table:slug` or `file:path`), section anchor and tests.
+
+    test: the tests that hold the acceptance check, separated by semicolons.
+    """
 
     id: str
     name: str
@@ -143,7 +145,7 @@ def _where(line: Line) -> tuple[str, str, str]:
         return "", "", ""
     page = chapters()[line.item.chapter].page
     section = html.link(line.entry.section, f"../{page}", line.entry.section) if page else line.entry.section
-    return html.code(line.entry.object), section, html.code(line.entry.test.removeprefix("tests/"))
+    return html.code(line.entry.object), section, html.code(line.entry.test.replace("tests/", "").replace(";", " "))
 
 
 def _position(line: Line) -> tuple[str, int, str]:

@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from functools import cache
 
-from labkit import checks
-from labkit.lectures import html
+from labkit import checks, html
 from labkit.lectures.structure import chapter_number, records, source
 
 CONFIDENCE = ("certain", "high", "open")

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from labkit import checks
-from labkit.lectures import cells, html
+from labkit import checks, html
+from labkit.lectures import cells
 from labkit.lectures.structure import chapter_number, chapters
 from labkit.paths import DATA
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from labkit.lectures import catalogue, errata_page, html, lecture_page, progress_page, tables
+from labkit import html
+from labkit.lectures import catalogue, errata_page, lecture_page, progress_page, tables
 
 
 def test_links_follow_the_place_where_the_page_is_read(monkeypatch):

@@ -1,4 +1,4 @@
-"""Accessible HTML for the tables of the back matter: captions, header scopes, one filter box."""
+"""Accessible HTML tables for every page of the book: captions, header scopes, one filter box."""
 
 import os
 import re
