@@ -15,6 +15,7 @@ import errno
 import functools
 import hashlib
 import http.server
+import json
 import os
 import re
 import shutil
@@ -34,13 +35,17 @@ VENV = ROOT / ".venv"
 STATE = VENV / "labkit-state"  # "unfinished", or the fingerprint of what was installed; written last
 BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
 PYTHON = BIN / ("python.exe" if os.name == "nt" else "python")
+IPYTHON = VENV / "ipython"  # kernels of validated notebooks see no start-up script of the user
 LAB_SETTINGS = VENV / "share" / "jupyter" / "lab" / "settings" / "overrides.json"
 SITE = ROOT / "_build" / "html"
 UNFINISHED_BUILD = ROOT / "_build" / "unfinished"
 
 SUPPORTED = ((3, 11), (3, 12), (3, 13))
 FIRST_PAGE = "book/intro.md"
-SHOW_PAGES_RENDERED = '{"@jupyterlab/docmanager-extension:plugin": {"defaultViewers": {"markdown": "Markdown Preview"}}}'
+LAB_DEFAULTS = {  # show pages, not their source, and ask nothing of a network that may not be there
+    "@jupyterlab/docmanager-extension:plugin": {"defaultViewers": {"markdown": "Markdown Preview"}},
+    "@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False},
+}
 GIGABYTE = 10**9
 INSTALL_SPACE = 3 * GIGABYTE
 WORK_SPACE = GIGABYTE // 5
@@ -72,7 +77,7 @@ def lab(options):
     """Open the book's first page in JupyterLab, rendered."""
     make_environment()
     LAB_SETTINGS.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(LAB_SETTINGS, SHOW_PAGES_RENDERED)
+    write_whole(LAB_SETTINGS, json.dumps(LAB_DEFAULTS))
     first_page = f"--LabApp.default_url=/lab/tree/{FIRST_PAGE}"
     command = [PYTHON, "-m", "jupyterlab", f"--ServerApp.root_dir={ROOT}", first_page]
     if hasattr(os, "geteuid") and os.geteuid() == 0:
@@ -235,6 +240,7 @@ def one_install_at_a_time():
 def build_site():
     """Build with warnings as errors; after a failure or an interruption nothing half-built is reused."""
     say("Building the book")
+    hush_kernels()
     if UNFINISHED_BUILD.exists():
         # Sphinx reports a page's warnings only when it reads the page: without this a second run would look clean.
         for leftover in (SITE, SITE.parent / ".doctrees"):
@@ -245,6 +251,13 @@ def build_site():
     if run(command, child_settings(LABKIT_STATIC="1")):
         raise LaunchError("The book did not build: the lines above with WARNING or ERROR say why.")
     UNFINISHED_BUILD.unlink()
+
+
+def hush_kernels():
+    """Keep each kernel's remark about its local sockets from looking like a warning about a page."""
+    settings = IPYTHON / "profile_default" / "ipython_kernel_config.json"
+    settings.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(settings, json.dumps({"IPKernelApp": {"log_level": "ERROR"}}))
 
 
 class Page(http.server.SimpleHTTPRequestHandler):
@@ -298,9 +311,9 @@ def child_settings(**more):
     ours = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     ours.pop("LABKIT_STATIC", None)
     ours.update(ONE_THREAD, VIRTUAL_ENV=str(VENV), PATH=f"{BIN}{os.pathsep}{ours.get('PATH', os.defpath)}")
-    # Packages and kernels in the user's home must not shadow ours, nor start-up scripts run in validated notebooks.
+    # Packages and kernels in the user's home must not shadow ours.
     ours.update(PYTHONNOUSERSITE="1", PYTHONUTF8="1", PIP_USER="0", JUPYTER_PREFER_ENV_PATH="1")
-    ours.update({"IPYTHONDIR": str(VENV / "ipython"), **more})
+    ours.update({"IPYTHONDIR": str(IPYTHON), **more})
     return {name: value for name, value in ours.items() if value is not None}
 
 
@@ -312,11 +325,21 @@ def started(command, settings, **options):
         try:
             yield child
         except BaseException:
-            if os.name == "posix":
-                os.killpg(child.pid, signal.SIGTERM)
-            else:
-                child.terminate()
+            end(child)
             raise
+
+
+def end(child):
+    """End a child and its group; notebooks being executed shrug off the first, polite signal."""
+    for polite in (True, False):
+        with contextlib.suppress(OSError):  # it may have ended by itself
+            if os.name == "posix":
+                os.killpg(child.pid, signal.SIGTERM if polite else signal.SIGKILL)
+            else:
+                child.kill()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(timeout=1)
+            return
 
 
 def run(command, settings):

@@ -1,5 +1,6 @@
 """The commands of labkit: `python -m labkit COMMAND`; each is imported only when it is used."""
 
+import argparse
 import importlib
 import sys
 from collections.abc import Sequence
@@ -8,6 +9,8 @@ from collections.abc import Sequence
 COMMANDS = {
     "doctor": ("labkit.doctor:main", "say what works on this machine, and what to do about the rest"),
     "data": ("labkit.fetch:main", "download the full MNIST set into the cache (11 MB)"),
+    "assign": ("labkit.__main__:assign", "make a lab's release notebook from the instructor's"),
+    "check": ("labkit.__main__:check", "run the visible checks of a lab notebook"),
 }
 
 
@@ -28,6 +31,26 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     module, function = COMMANDS[name][0].split(":")
     return getattr(importlib.import_module(module), function)(rest)
+
+
+def assign(arguments: Sequence[str]) -> int:
+    """Run `assign` of the grader."""
+    return grader(["assign", *arguments])
+
+
+def check(arguments: Sequence[str]) -> int:
+    """Run `check` of the grader."""
+    return grader(["check", *arguments])
+
+
+def grader(words: Sequence[str]) -> int:
+    """Run a command of the grader, which brings its own options and help."""
+    from labkit.grading import cli
+
+    parser = argparse.ArgumentParser(prog="python -m labkit")
+    cli.add_parsers(parser.add_subparsers(required=True))
+    arguments = parser.parse_args(words)
+    return arguments.run(arguments)
 
 
 if __name__ == "__main__":

@@ -38,9 +38,10 @@ def integer(value: Any, name: str, *, low: int, high: int | None = None) -> int:
     """Return `value` as an int in [low, high]; a float or bool is refused, nothing is rounded or clipped."""
     if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Integral):
         raise TypeError(f"{name} must be an integer, got {value!r} of type {type(value).__name__}")
-    if value < low or (high is not None and value > high):
+    result = int(value)
+    if result < low or (high is not None and result > high):
         raise ValueError(f"{name} must be {_interval(low, high)}, got {value}")
-    return int(value)
+    return result
 
 
 def rank(value: Any, name: str = "rank", *, high: int) -> int:
@@ -52,9 +53,10 @@ def number(value: Any, name: str, *, low: float, high: float = float("inf")) -> 
     """Return `value` as a finite float in [low, high]."""
     if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} must be a number, got {value!r} of type {type(value).__name__}")
-    if not (low <= value <= high and np.isfinite(value)):
+    result = float(value)
+    if not (low <= result <= high and np.isfinite(result)):
         raise ValueError(f"{name} must be {_interval(low, high)}, got {value}")
-    return float(value)
+    return result
 
 
 def choice(value: Any, name: str, allowed: Iterable[str]) -> str:

@@ -19,12 +19,17 @@ def test_unknown_command_is_refused_by_name(capsys):
     assert "There is no command 'docter'" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["doctor", "data"])
+@pytest.mark.parametrize("command", cli.COMMANDS)
 def test_unknown_option_is_a_usage_error(command, capsys):
     with pytest.raises(SystemExit) as refused:
         cli.main([command, "--wat"])
     assert refused.value.code == 2
-    assert f"python -m labkit {command}: error: unrecognized arguments: --wat" in capsys.readouterr().err
+    assert f"usage: python -m labkit {command}" in capsys.readouterr().err
+
+
+def test_missing_lab_is_an_error_of_one_line(tmp_path, capsys):
+    assert cli.main(["assign", str(tmp_path / "nowhere")]) == 2
+    assert "nowhere" in capsys.readouterr().err
 
 
 def test_doctor_prints_one_line_per_check(capsys):

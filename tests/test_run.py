@@ -308,6 +308,18 @@ def test_leaving_early_ends_the_whole_group(tree):
         time.sleep(0.01)
 
 
+@pytest.mark.skipif(os.name != "posix", reason="signals and process groups of POSIX")
+def test_child_that_ignores_the_polite_signal_is_killed(tree):
+    source = "from signal import *; import time; signal(SIGTERM, SIG_IGN); print('deaf', flush=True); time.sleep(60)"
+    child = None
+    try:
+        with run.started([sys.executable, "-c", source], dict(os.environ), stdout=subprocess.PIPE) as child:
+            assert child.stdout.readline() == b"deaf\n"
+            raise KeyboardInterrupt
+    except KeyboardInterrupt:
+        assert child.returncode == -signal.SIGKILL
+
+
 def is_running(group):
     try:
         os.killpg(group, 0)

@@ -36,7 +36,7 @@ def load(name: str) -> nn.Module:
     path = _path(name)
     model = NETS[name]()
     try:
-        model.load_state_dict(_read(path)[0])
+        model.load_state_dict(read(path)[0])
     except RuntimeError as error:
         raise ValueError(f"{path} does not hold a {name}: {error}") from error
     return model.eval()
@@ -50,10 +50,12 @@ def provenance(name: str) -> dict[str, Any]:
     >>> provenance("lenet-300-100")["seed"]
     0
     """
-    return _read(_path(name))[1]
+    return read(_path(name))[1]
 
 
-def save(model: nn.Module, path: str | Path, *, header: dict[str, Any], dtype: torch.dtype = torch.float32) -> None:
+def save(
+    model: nn.Module, path: str | Path, *, header: dict[str, Any], dtype: torch.dtype | None = torch.float32
+) -> None:
     """Write a network's state and a header to a safetensors file, under a temporary name that is then renamed.
 
     Parameters
@@ -61,7 +63,7 @@ def save(model: nn.Module, path: str | Path, *, header: dict[str, Any], dtype: t
     model : the network; its floating-point tensors are stored as `dtype`, the others as they are
     path : the file, with suffix .safetensors
     header : anything that JSON can hold
-    dtype : torch.float32, or torch.float16 for half the bytes
+    dtype : torch.float32, or torch.float16 for half the bytes; None keeps the types
 
     Raises
     ------
@@ -81,17 +83,12 @@ def save(model: nn.Module, path: str | Path, *, header: dict[str, Any], dtype: t
         save_file(state, temporary, metadata)
 
 
-def _stored(value: torch.Tensor, key: str, dtype: torch.dtype) -> torch.Tensor:
-    if not value.isfinite().all():
-        raise ValueError(f"{key} must be finite, got NaN or infinite entries")
-    return value.to(dtype if value.is_floating_point() else value.dtype).clone(memory_format=torch.contiguous_format)
+def read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Return the tensors and the header of a file that `save` wrote; raises FileNotFoundError or ValueError.
 
-
-def _path(name: str) -> Path:
-    return paths.DATA / "checkpoints" / f"{checks.choice(name, 'name', NETS)}.safetensors"
-
-
-def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    >>> read(paths.DATA / "checkpoints" / "lenet-5.safetensors")[0]["fc2.bias"].shape
+    torch.Size([10])
+    """
     if not path.exists():
         raise FileNotFoundError(f"{path} is not there; restore it from the repository")
     try:
@@ -100,3 +97,15 @@ def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
             return state, json.loads((file.metadata() or {})["labkit"])
     except (SafetensorError, KeyError, ValueError) as error:
         raise ValueError(f"{path} is not a whole checkpoint of labkit: {error}") from error
+
+
+def _stored(value: torch.Tensor, key: str, dtype: torch.dtype | None) -> torch.Tensor:
+    if not value.isfinite().all():
+        raise ValueError(f"{key} must be finite, got NaN or infinite entries")
+    return value.to(dtype if dtype and value.is_floating_point() else value.dtype).clone(
+        memory_format=torch.contiguous_format
+    )
+
+
+def _path(name: str) -> Path:
+    return paths.DATA / "checkpoints" / f"{checks.choice(name, 'name', NETS)}.safetensors"

@@ -5,10 +5,13 @@ import json
 
 import pytest
 import torch
+from torch import nn
 
 from labkit import paths
 from labkit.experiments import EXPERIMENTS, Record, record, run
 from labkit.experiments.__main__ import main
+from labkit.experiments.low_rank import factorized, means
+from labkit.nets import LeNet300
 
 NAMES = sorted(EXPERIMENTS)
 
@@ -39,6 +42,7 @@ def test_the_record_is_of_the_experiment_as_it_is_now(name):
     """A changed default would leave the record with settings that its command no longer has."""
     recorded = record(name)
     assert recorded.settings == json.loads(json.dumps(EXPERIMENTS[name].settings(tiny=False)))
+    assert recorded.split == EXPERIMENTS[name].split
     assert not recorded.tiny
     assert recorded.command == f"python -m labkit.experiments {name}"
     assert {"python", "torch", "numpy", "labkit"} <= recorded.versions.keys()
@@ -155,3 +159,57 @@ def test_unknown_name_on_the_command_line(capsys):
     with pytest.raises(SystemExit):
         main(["train-lenett"])
     assert "train-lenet" in capsys.readouterr().err
+
+
+# --- what the records of chapter 5 show ---------------------------------------------------------------------------
+
+
+def mean(name, **values):
+    """The mean test error of a setting, from a record's summary."""
+    found = [row for row in record(name).summary["mean_test_error"] if values.items() <= row.items()]
+    assert len(found) == 1, found
+    return found[0]["mean"]
+
+
+def test_means_are_over_the_seeds():
+    rows = [{"rank": 1, "test_error": 2.0}, {"rank": 2, "test_error": 7.0}, {"rank": 1, "test_error": 4.0}]
+    assert means(rows, ("rank",)) == [
+        {"rank": 1, "mean": 3.0, "std": 1.0},
+        {"rank": 2, "mean": 7.0, "std": 0.0},
+    ]
+
+
+def test_factorized_replaces_the_named_layers_and_leaves_the_model():
+    model, x = LeNet300(random_state=0), torch.rand(400, 1, 28, 28)
+    for method in ("weights", "responses"):
+        small = factorized(model, {"fc2": 5}, method, x)
+        assert (small.fc2.rank, type(small.fc1), type(model.fc2)) == (5, nn.Linear, nn.Linear)
+
+
+def test_svd_fc_at_rank_16_keeps_97_percent_after_fine_tuning():
+    assert mean("svd-fc", method="responses", rank=16, fine_tuned=True) <= 3
+
+
+def test_svd_fc_responses_beat_weights_without_fine_tuning():
+    """At rank 1 both are near chance, so the comparison starts at rank 2."""
+    for rank in record("svd-fc").settings["ranks"][1:]:
+        by_method = [mean("svd-fc", method=m, rank=rank, fine_tuned=False) for m in ("responses", "weights")]
+        assert by_method[0] < by_method[1]
+
+
+def test_selected_ranks_cost_no_more_than_uniform_ones():
+    made = record("rank-selection")
+    uniform = {(r["net"], r["seed"], r["speedup"]): r["multiply_adds"] for r in made.select(selection="uniform")}
+    selected = made.select(selection="selected")
+    assert len(selected) > 0
+    assert all(row["multiply_adds"] <= uniform[row["net"], row["seed"], row["speedup"]] for row in selected)
+
+
+@pytest.mark.parametrize(
+    ("net", "speedup"), [("lenet-300-100", 2), ("lenet-300-100", 4), ("lenet-5", 2), ("lenet-5", 4), ("lenet-5", 8)]
+)
+def test_selected_ranks_are_better_than_uniform_ones_over_five_seeds(net, speedup):
+    """Not so for LeNet-300-100 at 8x and for LeNet-5 at 16x, where both are near chance; pages must say so."""
+    setting = {"net": net, "speedup": speedup, "method": "responses", "fine_tuned": False}
+    selected, uniform = (mean("rank-selection", selection=s, **setting) for s in ("selected", "uniform"))
+    assert selected < uniform

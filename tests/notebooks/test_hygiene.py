@@ -62,7 +62,7 @@ def notebook_problems(notebook: dict[str, Any]) -> Iterator[str]:
 def cell_problems(notebook: dict[str, Any]) -> Iterator[str]:
     """Yield what is wrong with single code cells."""
     for number, cell, source in code_cells(notebook):
-        if len(source.strip().splitlines()) > MAX_CELL_LINES and not is_lab_cell(cell):
+        if lines_to_read(source) > MAX_CELL_LINES and not is_check(cell):
             yield f"cell {number} is longer than {MAX_CELL_LINES} lines"
         if TIMING & set(cell["metadata"]):
             yield f"cell {number} records when it ran"
@@ -72,9 +72,14 @@ def cell_problems(notebook: dict[str, Any]) -> Iterator[str]:
             yield f"cell {number} names a path of one machine: {found.group()}"
 
 
-def is_lab_cell(cell: dict[str, Any]) -> bool:
-    """Whether the cell is part of a lab's machinery: checks list their cases and may be longer."""
-    return cell["metadata"].get("labkit", {}).get("role") in {"check", "tests", "hidden"}
+def lines_to_read(source: str) -> int:
+    """Count the lines of a cell without the grader's markers, such as `### BEGIN SOLUTION`."""
+    return sum(not line.lstrip().startswith("### ") for line in source.strip().splitlines())
+
+
+def is_check(cell: dict[str, Any]) -> bool:
+    """Whether the cell holds the checks of a lab's question: they list their cases and may be longer."""
+    return cell["metadata"].get("labkit", {}).get("role") == "check"
 
 
 def has_error(cell: dict[str, Any]) -> bool:

@@ -1,0 +1,65 @@
+// Draws the plotly figures of a page, each when the reader comes near it. Until then, without scripts and in
+// print the page shows the still picture that is already there, in a box of the same height.
+
+const MEGABYTES_LATER = "600px 0px"; // start to load this far before a figure comes into view
+const config = { responsive: true, displayModeBar: false, scrollZoom: false };
+let library;
+
+function loadPlotly() {
+  library ??= new Promise((resolve, reject) => {
+    const script = document.createElement("script");
+    script.src = new URL("plotly.min.js", import.meta.url);
+    script.onload = () => resolve(window.Plotly);
+    script.onerror = () => reject(new Error("plotly.min.js did not load"));
+    document.head.append(script);
+  });
+  return library;
+}
+
+async function draw(box) {
+  const figure = JSON.parse(box.querySelector("script").textContent);
+  const stage = document.createElement("div");
+  stage.className = "fig-stage";
+  const touch = matchMedia("(pointer: coarse)").matches; // a finger that drags must scroll the page, not zoom
+  const layout = { ...figure.layout, autosize: true, dragmode: touch ? false : "zoom" };
+  const plotly = await loadPlotly();
+  box.append(stage);
+  await plotly.newPlot(stage, figure.data, layout, config);
+  box.dataset.drawn = "";
+}
+
+const near = new IntersectionObserver(
+  (entries) => {
+    for (const { target, isIntersecting } of entries) {
+      if (!isIntersecting) continue;
+      near.unobserve(target);
+      draw(target);
+    }
+  },
+  { rootMargin: MEGABYTES_LATER },
+);
+
+document.querySelectorAll(".fig-plot").forEach((box) => near.observe(box));
+
+// Paper is white and cannot be unfolded: print in the light theme with all solutions open, then restore the page.
+let restore = null;
+function onPaper() {
+  if (restore) return;
+  const theme = document.documentElement.dataset.theme;
+  const folded = [...document.querySelectorAll("article details:not([open])")];
+  document.documentElement.dataset.theme = "light";
+  folded.forEach((details) => (details.open = true));
+  restore = () => {
+    document.documentElement.dataset.theme = theme;
+    folded.forEach((details) => (details.open = false));
+    restore = null;
+  };
+}
+addEventListener("beforeprint", onPaper);
+addEventListener("afterprint", () => restore?.());
+matchMedia("print").addEventListener("change", ({ matches }) => (matches ? onPaper() : restore?.()));
+
+// The theme leaves the arrows that unfold its table of contents without a name.
+for (const arrow of document.querySelectorAll(".bd-links summary")) {
+  arrow.setAttribute("aria-label", `Pages below ${arrow.closest("li").querySelector("a").textContent.trim()}`);
+}

@@ -1,0 +1,74 @@
+"""The `check` that a question's function receives: named sub-checks, each of which leaves a receipt."""
+
+import inspect
+import linecache
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from labkit import checks
+from labkit.grading.errors import LabError, StudentError
+from labkit.grading.model import Receipt
+
+MAX_LINES = 6
+
+
+class Sheet:
+    """Collects the receipts of one question: `with check("the error identity", points=2): assert ...`.
+
+    A block that raises has failed; the question's function goes on after it. `hidden` is set by the grader
+    while hidden tests run.
+    """
+
+    def __init__(self, question: str) -> None:
+        self.question = question
+        self.receipts: list[Receipt] = []
+        self.hidden = False
+
+    @contextmanager
+    def __call__(self, name: str, *, points: float = 1) -> Iterator[None]:
+        """Run one named sub-check worth `points` (at least 0; 0 shows a result that carries no mark)."""
+        points = checks.number(points, "points", low=0)
+        if name in [receipt.check for receipt in self.receipts]:
+            raise LabError(f"{self.question}: two checks are called {name!r}")
+        message, passed = "", False
+        try:
+            yield
+            passed = True
+        except Exception as error:
+            message = explain(error)
+        self.receipts.append(Receipt(self.question, str(name), points, passed, message, self.hidden))
+
+
+def run_question(function: Callable, question: str, **arguments: Any) -> tuple[list[Receipt], str]:
+    """Run a question's function with those of check, rng and reference that it asks for.
+
+    Returns the receipts, and what went wrong outside the named checks, if anything did.
+    """
+    sheet = Sheet(question)
+    arguments["check"] = sheet
+    try:
+        function(**{name: arguments[name] for name in inspect.signature(function).parameters})
+    except Exception as error:
+        return sheet.receipts, explain(error)
+    return sheet.receipts, ""
+
+
+def explain(error: BaseException) -> str:
+    """Return a short text for a failed check: the message, or else the line of the check that failed."""
+    text = str(error).strip()
+    if isinstance(error, StudentError):
+        return text
+    if not text and isinstance(error, AssertionError):
+        text = f"this is not so: {_failing_line(error)}"
+    elif not isinstance(error, AssertionError):
+        text = f"{type(error).__name__}: {text} (at: {_failing_line(error)})"
+    lines = [line.rstrip() for line in text.splitlines() if line.strip()]
+    return "\n".join(lines[:MAX_LINES])
+
+
+def _failing_line(error: BaseException) -> str:
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    line = last.line or linecache.getline(last.filename, last.lineno or 0)
+    return line.strip().removeprefix("assert ")

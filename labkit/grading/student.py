@@ -1,0 +1,156 @@
+"""What a lab notebook imports: `question`, `probe`, `check` and `answered`.
+
+Here they run everything in the notebook itself and print what they find. At grading the same check cells run elsewhere,
+with other versions of `question` and `probe` (see `labkit.grading.trusted`): nothing in this file decides a mark.
+"""
+
+import inspect
+from collections.abc import Callable, Iterator
+from types import CodeType, FunctionType, SimpleNamespace
+from typing import Any, TypeVar
+
+import numpy as np
+
+from labkit import checks
+from labkit.grading.errors import LabError
+from labkit.grading.model import Receipt
+from labkit.grading.sheet import run_question
+
+Function = TypeVar("Function", bound=Callable)
+VISIBLE_SEED = b"visible"
+
+_questions: dict[str, Callable] = {}
+
+
+def question(name: str) -> Callable[[Function], Function]:
+    """Decorate the function that checks question `name`; it runs at once, and again with `check(name)`.
+
+    The function takes any of these arguments:
+
+    check : `with check("what is tested", points=2): assert ...` is one named sub-check
+    rng : a NumPy generator; always the same in a notebook, secret and new for each submission at grading
+    reference : the instructor's own answers, `reference.truncated_svd`; in hidden tests only
+
+    >>> double = lambda x: 2 * x
+    >>> @question("q0")
+    ... def _(check, rng):
+    ...     with check("double(3) is 6"):
+    ...         assert double(3) == 6
+    q0: 1 of 1 checks pass here. Hidden checks run at grading.
+      pass  double(3) is 6
+    """
+    if not isinstance(name, str):
+        raise TypeError(f'question takes the name of the question, as in @question("q1"), got {name!r}')
+
+    def register(function: Function) -> Function:
+        allowed = {"check", "rng", "reference"}
+        if not set(inspect.signature(function).parameters) <= allowed:
+            raise TypeError(f"the function of {name} takes check, rng and reference, got {inspect.signature(function)}")
+        _questions[name] = function
+        check(name)
+        return function
+
+    return register
+
+
+def probe(function: Function) -> Function:
+    """Decorate a function that looks at objects which cannot be sent, such as modules, and returns plain data.
+
+    In a notebook it is an ordinary function. At grading it runs beside the student's code, with a copy of the
+    student's names; its arguments and its result are plain data. It collects evidence and never gives a verdict.
+
+    >>> @probe
+    ... def parameters(n):
+    ...     return [0.0] * n
+    >>> parameters(2)
+    [0.0, 0.0]
+    """
+    if not isinstance(function, FunctionType):
+        raise TypeError(f"probe decorates a function, got {type(function).__name__}")
+    return function
+
+
+def check(name: str) -> None:
+    """Run the checks of question `name` that this notebook holds and print the result; never raises for an answer.
+
+    Raises ValueError if the notebook has no such question or its check cell has not run yet.
+    """
+    function = _questions[checks.choice(name, "question", _questions or ["(run the check cell first)"])]
+    missing = list(_unanswered(function))
+    if missing:
+        print(f"{name}: not answered yet ({', '.join(missing)} to write).")
+        return
+    receipts, error = run_visible(name)
+    print(
+        f"{name}: {sum(r.passed for r in receipts)} of {len(receipts)} checks pass here. Hidden checks run at grading."
+    )
+    for receipt in receipts:
+        print(f"  {'pass' if receipt.passed else 'FAIL'}  {receipt.check}")
+        _indent(receipt.message)
+    _indent(error and f"the checks stopped: {error}")
+
+
+def run_visible(name: str) -> tuple[list[Receipt], str]:
+    """Return the receipts of the checks that this notebook holds, and what stopped them, if anything did."""
+    function = _questions[name]
+    namespace = SimpleNamespace(**{k: v for k, v in function.__globals__.items() if k.isidentifier()})
+    return run_question(function, name, rng=generator(VISIBLE_SEED, name), reference=namespace)
+
+
+def generator(seed: bytes, name: str) -> np.random.Generator:
+    """Return the generator of one question, the same for the same seed and name."""
+    return np.random.default_rng(list(seed + b":" + name.encode()))
+
+
+def answered(*answers: Any) -> bool:
+    """Tell whether all these functions and values have been written: none is `...` or does nothing but `...`.
+
+    A figure that needs an answer starts with `if answered(truncated_svd):`, so that an unfinished notebook still runs.
+
+    >>> def todo(x):
+    ...     "Explain."
+    ...     ...
+    >>> answered(len, 3), answered(todo)
+    (True, False)
+    """
+    return not any(_is_stub(answer) for answer in answers)
+
+
+def _documented_stub() -> None:
+    """Do nothing."""
+
+
+_STUBS = {_documented_stub.__code__.co_code, (lambda: None).__code__.co_code}
+
+
+def _is_stub(answer: Any) -> bool:
+    if not isinstance(answer, FunctionType):
+        return answer is ...
+    code = answer.__code__
+    nothing = all(constant is None or isinstance(constant, str) for constant in code.co_consts)
+    return code.co_code in _STUBS and nothing and code.co_consts[-1] is None
+
+
+def _unanswered(function: Callable) -> Iterator[str]:
+    """Yield the names in a question's function, and in the probes that it calls, that are still stubs."""
+    names = dict.fromkeys(_names(function.__code__))
+    for name in list(names):
+        value = function.__globals__.get(name)
+        if isinstance(value, FunctionType) and value.__module__ == function.__module__:
+            names |= dict.fromkeys(_names(value.__code__))
+    return (name for name in names if _is_stub(function.__globals__.get(name)))
+
+
+def _names(code: CodeType) -> Iterator[str]:
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _names(constant)
+
+
+def _indent(text: str) -> None:
+    for line in text.splitlines():
+        print(f"        {line}")
+
+
+__all__ = ["LabError", "answered", "check", "generator", "probe", "question", "run_visible"]
