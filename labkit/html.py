@@ -122,4 +122,5 @@ def _cell(text: str) -> str:
     if isinstance(text, Markup):
         return text
     text = re.sub(r"\^\{?(-?\w+)\}?", r"<sup>\1</sup>", escape(text))
-    return re.sub(r"(?<=\w)_\{(\w+)\}", r"<sub>\1</sub>", text)
+    text = re.sub(r"(?<=\w)_\{(\w+)\}", r"<sub>\1</sub>", text)
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", text)

@@ -58,6 +58,8 @@ def results(columns: Mapping[str, Sequence[Any]], *, caption: str, digits: int |
 def _text(value: Any, digits: int) -> str:
     if value is None:
         return "–"
-    if isinstance(value, bool | str):
-        return {True: "yes", False: "no"}.get(value, str(value))  # type: ignore[call-overload]
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, str):
+        return value
     return f"{value:,}" if isinstance(value, Integral) else f"{value:,.{digits}f}"

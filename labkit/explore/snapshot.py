@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from labkit.explore import theme
 from labkit.explore.views import COLORMAPS, Readouts, Table, View, format_number
 
-WIDTH, DPI = 7.6, 130  # inches, dots per inch
+WIDTH, DPI = 7.6, 110  # inches, dots per inch
 INK, MUTED, AXIS = (theme.LIGHT[f"--lk-{name}"] for name in ("text", "muted", "axis"))
 STYLES = ("-", "--", ":", "-.", (0, (8, 3)), (0, (8, 3, 2, 3)))
 MARKERS = "osD^PX"
@@ -199,5 +199,5 @@ def _colormap(name: str) -> LinearSegmentedColormap:
 
 def _url(figure: Figure) -> str:
     file = io.BytesIO()
-    figure.savefig(file, format="webp", pil_kwargs={"quality": 74, "method": 6})
+    figure.savefig(file, format="webp", pil_kwargs={"quality": 60, "method": 6})
     return "data:image/webp;base64," + base64.b64encode(file.getvalue()).decode()
