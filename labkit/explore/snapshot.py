@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import LineCollection
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
@@ -72,10 +73,22 @@ def _heatmap(ax: Axes, data: dict[str, Any], view: Any) -> None:
     colormap = "sequential" if view.pattern else view.colormap
     ax.imshow(data["values"], cmap=_colormap(colormap), vmin=low, vmax=high, interpolation="nearest", aspect="auto")
     if "highlight" in data:
-        ax.contour(data["highlight"], levels=[0.5], colors=theme.PALETTE[1])
+        ax.add_collection(LineCollection(_edges(data["highlight"]), colors=theme.PALETTE[1], linewidths=2))
+    if view.numbers and data["values"].size <= 150:
+        for (i, j), value in np.ndenumerate(data["values"]):
+            dark = value - low > 0.55 * (high - low)
+            ax.text(j, i, format_number(value), fontsize=7, color="white" if dark else INK, ha="center", va="center")
     for axis, names in ((ax.yaxis, data["rows"]), (ax.xaxis, data["columns"])):
         axis.set_ticks(range(len(names)), names) if names else axis.set_ticks([])
     _labels(ax, view.x_label, view.y_label)
+
+
+def _edges(mask: np.ndarray) -> list[list[tuple[float, float]]]:
+    """Return the border of the marked cells: an edge wherever a cell and its neighbour differ."""
+    padded = np.pad(mask.astype(int), 1)
+    rows, columns = (np.argwhere(np.diff(padded, axis=axis)) for axis in (0, 1))
+    across = [[(j - 1.5, i - 0.5), (j - 0.5, i - 0.5)] for i, j in rows]
+    return across + [[(j - 0.5, i - 1.5), (j - 0.5, i - 0.5)] for i, j in columns]
 
 
 def _lines(ax: Axes, data: dict[str, Any], view: Any) -> None:

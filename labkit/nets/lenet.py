@@ -29,6 +29,8 @@ class LeNet300(nn.Module):
     266610
     """
 
+    input_shape = (1, 28, 28)
+
     def __init__(self, *, random_state: Any = None) -> None:
         super().__init__()
         with checks.seeded(random_state):
@@ -62,6 +64,8 @@ class LeNet5(nn.Module):
     >>> sum(p.numel() for p in LeNet5().parameters())
     431080
     """
+
+    input_shape = (1, 28, 28)
 
     def __init__(self, *, random_state: Any = None) -> None:
         super().__init__()
