@@ -8,7 +8,6 @@ True
 """
 
 import copy
-import html
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,13 +16,17 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from labkit import checks
+from labkit import checks, decomposition, html
 from labkit.cost import Cost, count, file_bytes, time_ratio
-from labkit.decomposition import LowRankConv2d, LowRankLinear
 from labkit.nets import NETS, save
 from labkit.nets.store import read
 
-MODULES: dict[str, Callable[..., nn.Module]] = {kind.__name__: kind for kind in (LowRankLinear, LowRankConv2d)}
+# Every factorised layer of the package: a module that can tell how to build its like
+MODULES: dict[str, Callable[..., nn.Module]] = {
+    name: kind
+    for name, kind in vars(decomposition).items()
+    if isinstance(kind, type) and issubclass(kind, nn.Module) and hasattr(kind, "config")
+}
 
 
 class Scheme(Protocol):
@@ -93,16 +96,9 @@ class Report:
         return f"{head}\ntime: {self.verdict}{self._missing()}"
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            f'<tr><th scope="row">{name}</th><td>{before}</td><td>{after}</td><td>{ratio}</td></tr>'
-            for name, before, after, ratio in self._rows()
-        )
-        head = "".join(f'<th scope="col">{cell}</th>' for cell in ("", "before", "after", "ratio"))
-        caption = html.escape(f"Time, {self.verdict}, one thread.{self._missing()}")
-        return (
-            f'<table class="labkit-report"><caption>{caption}</caption><thead><tr>{head}</tr></thead>'
-            f"<tbody>{rows}</tbody></table>"
-        )
+        header, numeric = ("", "before", "after", "ratio"), (False, True, True, True)
+        note = f"Time, {self.verdict}, one thread.{self._missing()}"
+        return html.table(header, self._rows(), caption="Before and after compression", note=note, numeric=numeric)
 
     def _rows(self) -> Iterator[tuple[str, str, str, str]]:
         old, new = self.before, self.after
@@ -176,7 +172,7 @@ def save_compressed(model: nn.Module, path: str | Path) -> None:
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = Path(folder) / "small.safetensors"
-    ...     save_compressed(nn.Sequential(LowRankLinear(6, 4, rank=2)), path)
+    ...     save_compressed(nn.Sequential(decomposition.LowRankLinear(6, 4, rank=2)), path)
     ...     load_compressed(path, model=nn.Sequential(nn.Linear(6, 4)))[0].rank
     2
     """

@@ -16,7 +16,7 @@ from pathlib import Path
 from labkit import paths
 
 SUPPORTED = ((3, 11), (3, 12), (3, 13))
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 MARKS = {"ok": "ok  ", "note": "note", "broken": "FAIL"}
 
 
@@ -44,7 +44,8 @@ def packages() -> Finding:
     missing = [name for name in pins if found[name] is None]
     other = [f"{name} {found[name]} (pinned: {pins[name]})" for name in pins if found[name] not in (None, pins[name])]
     if missing:
-        return Finding("Packages", f"missing: {', '.join(missing)}; run python3 run.py test", "note")
+        few = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
+        return Finding("Packages", f"missing: {few}; activate .venv, or let python3 run.py test make it", "note")
     if other:
         return Finding("Packages", f"other versions than the pinned ones: {', '.join(other)}", "note")
     return Finding("Packages", f"all {len(pins)} as pinned in requirements.txt")
@@ -127,7 +128,7 @@ def browser() -> Finding:
 
 
 def find_browser() -> str | None:
-    """Return the path of a Chromium, or None; LABKIT_CHROMIUM names one that is somewhere else."""
+    """Return the path of a Chromium or Chrome, or None; LABKIT_CHROMIUM names one that is somewhere else."""
     return os.environ.get("LABKIT_CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
 
 

@@ -1,11 +1,10 @@
 """A headless Chromium for the tests: no other host is reached, and every complaint of a page is collected."""
 
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -13,7 +12,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+from labkit.doctor import find_browser
+
 HOW = "no Chromium found: install it (Debian: apt-get install chromium) or name it in LABKIT_CHROMIUM"
 FLAGS = [
     "--no-sandbox",
@@ -40,16 +40,9 @@ class Complaints:
         page.on("requestfailed", lambda r: self.seen.append(f"failed: {r.url} {r.failure}"))
 
 
-@cache
-def chromium() -> str | None:
-    """Return the path of a Chromium or Chrome, or None."""
-    named = os.environ.get("LABKIT_CHROMIUM")
-    return named if named else next((path for path in map(shutil.which, NAMES) if path), None)
-
-
 def need_chromium() -> str:
     """Return the path of a Chromium; without one skip the test, or fail it where CI=true."""
-    path = chromium()
+    path = find_browser()
     if path is None:
         pytest.fail(HOW) if os.environ.get("CI") == "true" else pytest.skip(HOW)
     return path

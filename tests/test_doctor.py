@@ -69,7 +69,9 @@ def test_pins_are_compared(monkeypatch, tmp_path):
         "# comment\npytest==0.0.1\nno-such-package-here==1\ncolorama==1 ; sys_platform == 'win32'\n"
     )
     assert doctor.read_pins(requirements) == {"pytest": "0.0.1", "no-such-package-here": "1"}
-    assert "missing: no-such-package-here" in doctor.packages().text
+    assert "missing: no-such-package-here;" in doctor.packages().text
+    requirements.write_text("".join(f"no-such-package-{i}==1\n" for i in range(9)))
+    assert "no-such-package-4 and 4 more; activate .venv" in doctor.packages().text
     requirements.write_text("pytest==0.0.1\n")
     assert f"pytest {pytest.__version__} (pinned: 0.0.1)" in doctor.packages().text
     requirements.write_text(f"pytest=={pytest.__version__}\n")

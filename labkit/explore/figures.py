@@ -1,4 +1,4 @@
-"""Figures with one theme, a caption and an alt text: lines, bars, histogram, heat map, pictures.
+"""Figures with one theme, a caption and an alt text: lines, bars, histogram, heat map, tree map, pictures.
 
 Each function returns a plotly figure. JupyterLab shows the caption as its title; the book prints it
 below, numbered, and gives the alt text to screen readers. Values keep six significant digits, so a
@@ -200,6 +200,50 @@ def heatmap(
     return figure.update_yaxes(autorange="reversed", showgrid=False).update_xaxes(showgrid=False)
 
 
+def treemap(
+    values: Mapping[str, float],
+    *,
+    alt: str,
+    caption: str,
+    value_title: str,
+    parents: Mapping[str, str] | None = None,
+    name: str | None = None,
+    height: int = HEIGHT,
+) -> BookFigure:
+    """Return rectangles with areas in proportion to `values` (name -> number of at least 0, not all 0).
+
+    `parents` gives the branch of a name, and of a branch the one above it ("" for the whole); without it the tree is
+    flat. A branch may have a value of its own, on top of those below it. `value_title` says what the areas are, with
+    the unit. `labkit.cost.tree_map` returns both mappings for a network.
+
+    Raises TypeError or ValueError for negative or missing values, and for branches that lead nowhere or in circles.
+
+    >>> treemap({"fc1": 235_200, "fc2": 30_000}, alt="fc1 holds 89 % of the weights, fc2 11 %.",
+    ...         caption="Weights by layer.", value_title="weights")
+    Figure('Weights by layer.')
+    """
+    sizes = {label: checks.number(v, f"value {label!r}", low=0) for label, v in _mapping(values, "values").items()}
+    if not any(sizes.values()):
+        raise ValueError("values must not all be 0")
+    above = _branches(sizes, dict.fromkeys(sizes, "") if parents is None else dict(parents))
+    ids = list(above)
+    unit = _text(value_title, "value_title")
+    trace = {
+        "type": "treemap",
+        "ids": ids,
+        "labels": [label.removeprefix(f"{above[label]}.") for label in ids],
+        "parents": [above[label] for label in ids],
+        "values": [float(f"{sizes.get(label, 0):.12g}") for label in ids],
+        "branchvalues": "remainder",
+        "hovertemplate": f"%{{id}}<br>%{{value:,}} {unit}<br>%{{percentRoot}}<extra></extra>",
+        "texttemplate": "%{label}<br>%{percentRoot:.1%}",
+        "tiling": {"pad": 1},
+        "marker": {"depthfade": False},  # paler branches would leave their white names unreadable
+    }
+    figure = BookFigure(data=[trace]).update_layout(treemapcolorway=theme.PALETTE, margin={"l": 8, "r": 8, "b": 8})
+    return _finish(figure, _meta(alt, caption, name), checks.integer(height, "height", low=100, high=2000))
+
+
 def pictures(
     images: Mapping[str, Any],
     *,
@@ -227,6 +271,17 @@ def pictures(
     sizes = {label: [image.shape[1], image.shape[0]] for label, image in pixels.items()}
     meta = _meta(alt, caption, name) | {"pictures": sizes, "columns": columns}
     return _finish(BookFigure(grid), meta, height * rows)
+
+
+def _branches(sizes: Mapping[str, float], parents: dict[str, str]) -> dict[str, str]:
+    """Return the parent of every name and branch; each must reach the root "" without a circle."""
+    for label in [*sizes, *parents]:
+        seen, place = {label}, label
+        while place := parents.get(place, place):
+            if place in seen:
+                raise ValueError(f"parents must lead from {label!r} to '', got {sorted(seen)}")
+            seen.add(place)
+    return {label: parents[label] for label in [*sizes, *(p for p in parents if p not in sizes)]}
 
 
 def _figure(

@@ -11,9 +11,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import LogFormatter
 
 from labkit.explore import theme
+from labkit.explore.views import squarify
 
 MIME = "application/vnd.plotly.v1+json"  # what a figure is called in a notebook
 WIDTH = 7.2  # inches; the page scales the picture
@@ -34,7 +36,7 @@ _VARIABLES = {"text": "--lk-text", "grid": "--lk-grid", "axis": "--lk-axis"}
 
 
 def still(figure: dict[str, Any]) -> str:
-    """Return an SVG of the curves, bars and heat maps of `figure` (plotly's JSON), or "" for other kinds.
+    """Return an SVG of the curves, bars, heat maps and tree maps of `figure` (plotly's JSON), or "" for other kinds.
 
     Colours of text and axes are CSS variables of the page, so the still follows dark mode.
 
@@ -126,7 +128,26 @@ def _name_cells(axes: Axes, trace: dict) -> None:
             axis.set_ticks(shown, [str(labels[i]) for i in shown])
 
 
-_DRAW = {"scatter": _lines, "bar": _bars, "heatmap": _heat}
+def _tree(axes: Axes, traces: list[dict], layout: dict[str, Any]) -> None:
+    """Draw the rectangles of a tree map without its branches, each with its name where there is room."""
+    trace, values = traces[0], _values(traces[0]["values"])
+    parents = dict(zip(trace["ids"], trace["parents"], strict=True))
+    trunks = [label for label, parent in parents.items() if not parent]  # one colour for all that grows from it
+    axes.set_axis_off()
+    axes.set(xlim=(0, 1), ylim=(1, 0))
+    for i, (left, top, width, height) in enumerate(squarify(values)):
+        colour = _colour(trunks.index(_trunk(trace["ids"][i], parents)))
+        axes.add_patch(Rectangle((left, top), width, height, facecolor=colour, edgecolor="white", linewidth=0.5))
+        label = f"{trace['ids'][i]}\n{values[i] / values.sum():.1%}"
+        if width > 0.012 * max(map(len, label.split("\n"))) and height > 0.12:
+            axes.text(left + width / 2, top + height / 2, label, color="white", ha="center", va="center", fontsize=9)
+
+
+def _trunk(label: str, parents: dict[str, str]) -> str:
+    return _trunk(parents[label], parents) if parents[label] else label
+
+
+_DRAW = {"scatter": _lines, "bar": _bars, "heatmap": _heat, "treemap": _tree}
 
 
 def _values(data: Any) -> np.ndarray:

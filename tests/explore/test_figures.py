@@ -23,6 +23,7 @@ CALLS = {
     "bars": (figures.bars, (["a", "b"], [1.0, 2.0]), AXES),
     "histogram": (figures.histogram, ([1.0, 2.0, 2.5],), AXES),
     "heatmap": (figures.heatmap, (MATRIX,), AXES | {"value_title": "entry"}),
+    "treemap": (figures.treemap, ({"a": 1.0, "b": 2.0},), {"value_title": "weights"}),
     "pictures": (figures.pictures, ({"ramp": IMAGE},), {}),
 }
 KINDS = pytest.mark.parametrize("kind", CALLS)
@@ -57,8 +58,8 @@ def test_display_is_one_plotly_output_and_one_fixed_line(kind):
 @KINDS
 @pytest.mark.parametrize("field", ["alt", "caption", "x_title", "y_title"])
 def test_texts_are_required(kind, field):
-    if kind == "pictures" and field.endswith("title"):
-        pytest.skip("pictures have no axes")
+    if kind in ("pictures", "treemap") and field.endswith("title"):
+        pytest.skip(f"a {kind} has no axes")
     with pytest.raises(ValueError, match=f"{field} must not be empty"):
         make(kind, **{field: " "})
     with pytest.raises(TypeError, match=f"{field} must be str, got int"):
@@ -143,6 +144,42 @@ def test_bad_values_are_refused_by_name(kind, values, changes, message):
 def test_names_of_series_are_text():
     with pytest.raises(TypeError, match="each name in series must be str"):
         figures.lines([1], {1: [1]}, **WORDS, **AXES)
+
+
+def test_treemap_keeps_the_tree_and_the_values():
+    values, parents = (
+        {"block.0": 3, "block.1": 1, "fc": 4},
+        {"block.0": "block", "block.1": "block", "block": "", "fc": ""},
+    )
+    trace = plain(figures.treemap(values, parents=parents, value_title="weights", **WORDS))["data"][0]
+    assert trace["ids"] == ["block.0", "block.1", "fc", "block"]
+    assert trace["labels"] == ["0", "1", "fc", "block"]
+    assert trace["parents"] == ["block", "block", "", ""]
+    assert trace["values"] == [3, 1, 4, 0]
+
+
+def test_a_still_of_a_treemap_names_what_has_room():
+    svg = still(plain(figures.treemap({"large": 99.0, "small": 1.0}, value_title="weights", **WORDS)))
+    assert ">large</text>" in svg
+    assert "small" not in svg
+
+
+@pytest.mark.parametrize(
+    ("values", "changes", "error", "message"),
+    [
+        ({}, {}, ValueError, "values must hold at least one entry"),
+        ({"a": 0}, {}, ValueError, "values must not all be 0"),
+        ({"a": -1}, {}, ValueError, "value 'a' must be at least 0"),
+        ({"a": "much"}, {}, TypeError, "value 'a' must be a number"),
+        ({"a": 1}, {"parents": {}}, ValueError, "parents must lead from 'a' to ''"),
+        ({"a": 1}, {"parents": {"a": "b", "b": "a"}}, ValueError, "parents must lead from 'a' to ''"),
+        ({"a": 1}, {"value_title": " "}, ValueError, "value_title must not be empty"),
+        ({"a": 1}, {"height": 10}, ValueError, "height must be between"),
+    ],
+)
+def test_treemap_refuses_bad_input(values, changes, error, message):
+    with pytest.raises(error, match=message):
+        figures.treemap(values, **({"value_title": "weights"} | WORDS | changes))
 
 
 @pytest.mark.parametrize("kind", ["lines", "bars", "histogram", "heatmap"])

@@ -1,6 +1,7 @@
-"""The SVD explorer in JupyterLab itself: run a notebook, move the slider with the keyboard, see the picture change."""
+"""Chapter 5 in JupyterLab itself: run all its cells, move the slider with the keyboard, see the picture change."""
 
 import os
+import shutil
 import socket
 import statistics
 import subprocess
@@ -11,13 +12,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import nbformat
 import pytest
 
 from labkit import paths
 from tests.browser import launch, need_chromium
 
-CELLS = ["from labkit.explore.svd import svd_explorer\n\nexplorer = svd_explorer()\nexplorer", "explorer.rank = 40"]
+CHAPTER = "book/2-low-rank/05-svd.ipynb"
 QUIET = [
     "--no-browser",
     "--allow-root",
@@ -52,6 +52,22 @@ DRAG = """() => {
     for (let place = 100; place < 130; place++) { input.value = place; input.dispatchEvent(new Event('input')); }
     return Number(root.dataset.frames);
 }"""
+RUN_ALL = """async () => {
+    await window.jupyterapp.commands.execute('notebook:run-all-cells');
+    const cells = window.jupyterapp.shell.currentWidget.content.widgets.filter(cell => cell.model.type === 'code');
+    const outputs = cells.flatMap(cell => cell.model.outputs.toJSON());
+    return {counts: cells.map(cell => cell.model.executionCount),
+            errors: outputs.filter(output => output.output_type === 'error').map(output => output.evalue)};
+}"""
+IN_THE_KERNEL = """code => window.jupyterapp.shell.currentWidget.context.sessionContext.session.kernel
+    .requestExecute({code}).done.then(reply => reply.content.status)"""
+PROSE = "[...document.querySelectorAll('.jp-MarkdownCell')].map(cell => cell.innerText).join('\\n')"
+# jupyterlab-myst looks a reference up before the cell that holds its target is drawn, and again after; JupyterLab's
+# cell toolbar looks for the text of a text cell where jupyterlab-myst does not keep it. Neither shows on the page.
+NOT_OURS = (
+    "console: Cross reference target was not found",
+    "uncaught: Cannot read properties of undefined (reading 'node')",
+)
 PICTURE = "document.querySelector('.lk canvas').toDataURL().length + document.querySelector('.lk canvas').toDataURL()"
 
 
@@ -88,11 +104,13 @@ def _until_it_answers(url: str, server: subprocess.Popen, log: Path) -> None:
 
 
 def open_and_run(page, address: str) -> None:
-    """Open a notebook in JupyterLab, run all its cells and wait for the explorer's first picture."""
+    """Open a notebook in JupyterLab, run all its cells without an error and wait for the explorer's first picture."""
     page.goto(address)
     page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=60_000)
     page.wait_for_function(KERNEL_ANSWERS, timeout=60_000)  # JupyterLab loses cells that are run before
-    page.evaluate("void window.jupyterapp.commands.execute('notebook:run-all-cells')")
+    done = page.evaluate(RUN_ALL)
+    assert done["errors"] == []
+    assert done["counts"] == list(range(1, len(done["counts"]) + 1))
     page.wait_for_selector("[data-frames] .lk canvas", timeout=60_000)
 
 
@@ -103,28 +121,44 @@ def press(page, key: str) -> None:
     page.wait_for_function(f"Number(document.querySelector('[data-frames]').dataset.frames) > {before}", timeout=20_000)
 
 
-def test_slider_in_jupyterlab_redraws_the_picture(tmp_path, capsys):
+def shown(page, rank: int) -> None:
+    """Wait until the explorer says that it shows this rank."""
+    page.wait_for_function(f"document.querySelector('.lk-value').textContent === '{rank}'", timeout=60_000)
+
+
+def test_the_chapter_runs_in_jupyterlab_and_its_slider_redraws_the_picture(tmp_path, capsys):
     need_chromium()
-    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in CELLS], metadata=kernel)
-    nbformat.write(notebook, tmp_path / "explorer.ipynb")
+    shutil.copytree(paths.ROOT / "book", tmp_path / "book")  # JupyterLab saves what it runs
     with jupyter_lab(tmp_path) as url, launch(viewport={"width": 1200, "height": 1400}) as (page, complaints):
-        open_and_run(page, f"{url}/lab/tree/explorer.ipynb")
-        slider = page.locator(".lk input[type=range]").first
-        page.wait_for_function("document.querySelector('.lk-value').textContent === '40'", timeout=60_000)
-        first = page.evaluate(PICTURE)
-        press(page, "ArrowRight")
-        assert slider.get_attribute("aria-valuetext") == "41"  # the key moved the slider, not the notebook
-        assert page.evaluate(PICTURE) != first
-        press(page, "End")
-        assert slider.get_attribute("aria-valuetext") == "427"
+        open_and_run(page, f"{url}/lab/tree/{CHAPTER}")
+        assert not any(raw in page.evaluate(PROSE) for raw in (":::", "{ref}", "$$"))  # jupyterlab-myst is at work
+        move_with_the_keyboard(page)
         times = [page.evaluate(WAIT_FOR_REDRAW, -1 if i % 20 < 15 else 1) for i in range(40)]
-        frames = page.evaluate(DRAG)
-        page.wait_for_function("document.querySelector('[data-view=spectrum] .lk-plot').ariaLabel.includes('k = 130')")
-        assert page.evaluate("Number(document.querySelector('[data-frames]').dataset.frames)") - frames < 10
-        page.select_option(".lk select", label="Weights of LeNet's first layer, 300 × 784")
-        page.wait_for_function("document.querySelector('.lk-readouts').textContent.includes('Held-out accuracy')")
-        page.screenshot(path=tmp_path / "lab.png")
+        drag_and_switch(page)
     with capsys.disabled():
         print(f"\nJupyterLab, slider to redraw: median {statistics.median(times):.0f} ms, worst {max(times):.0f} ms")
-    assert complaints.seen == []
+    assert [said for said in complaints.seen if not said.startswith(NOT_OURS)] == []
+
+
+def move_with_the_keyboard(page) -> None:
+    """Set the rank from the kernel, then move it with keys; each time the picture changes."""
+    slider = page.locator(".lk input[type=range]").first
+    pictures = [page.evaluate(PICTURE)]
+    assert page.evaluate(IN_THE_KERNEL, "explorer.rank = 40") == "ok"
+    shown(page, 40)
+    pictures.append(page.evaluate(PICTURE))
+    press(page, "ArrowRight")
+    assert slider.get_attribute("aria-valuetext") == "41"  # the key moved the slider, not the notebook
+    pictures.append(page.evaluate(PICTURE))
+    press(page, "End")
+    assert slider.get_attribute("aria-valuetext") == "427"
+    assert len({*pictures, page.evaluate(PICTURE)}) == 4
+
+
+def drag_and_switch(page) -> None:
+    """Thirty moves without a pause become few frames, the last one right; the other subject shows its accuracy."""
+    frames = page.evaluate(DRAG)
+    page.wait_for_function("document.querySelector('[data-view=spectrum] .lk-plot').ariaLabel.includes('k = 130')")
+    assert page.evaluate("Number(document.querySelector('[data-frames]').dataset.frames)") - frames < 10
+    page.select_option(".lk select", label="Weights of LeNet's first layer, 300 × 784")
+    page.wait_for_function("document.querySelector('.lk-readouts').textContent.includes('Held-out accuracy')")

@@ -63,3 +63,16 @@ matchMedia("print").addEventListener("change", ({ matches }) => (matches ? onPap
 for (const arrow of document.querySelectorAll(".bd-links summary")) {
   arrow.setAttribute("aria-label", `Pages below ${arrow.closest("li").querySelector("a").textContent.trim()}`);
 }
+
+// A formula wider than a phone scrolls sideways; the arrow keys reach it only when it can have the focus.
+function letWideFormulasFocus() {
+  for (const formula of document.querySelectorAll("mjx-container[display='true']")) {
+    formula.tabIndex = formula.scrollWidth > formula.clientWidth ? 0 : -1;
+  }
+}
+addEventListener("load", async () => {
+  await window.MathJax?.startup?.promise;
+  letWideFormulasFocus();
+  addEventListener("resize", letWideFormulasFocus);
+  addEventListener("toggle", letWideFormulasFocus, true); // a folded solution has no width until it is opened
+});
