@@ -17,6 +17,7 @@ from labkit.decomposition.svd import (
     thin_svd,
     truncated_svd,
 )
+from labkit.decomposition.unfolding import fold, unfold
 
 __all__ = [
     "LowRank",
@@ -27,6 +28,7 @@ __all__ = [
     "break_even_rank",
     "factorize_conv",
     "factorize_linear",
+    "fold",
     "jacobi_svd",
     "layer_inputs",
     "low_rank_plan",
@@ -44,5 +46,6 @@ __all__ = [
     "svd_terms",
     "thin_svd",
     "truncated_svd",
+    "unfold",
     "uniform_ranks",
 ]

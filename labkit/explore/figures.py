@@ -226,20 +226,7 @@ def treemap(
     if not any(sizes.values()):
         raise ValueError("values must not all be 0")
     above = _branches(sizes, dict.fromkeys(sizes, "") if parents is None else dict(parents))
-    ids = list(above)
-    unit = _text(value_title, "value_title")
-    trace = {
-        "type": "treemap",
-        "ids": ids,
-        "labels": [label.removeprefix(f"{above[label]}.") for label in ids],
-        "parents": [above[label] for label in ids],
-        "values": [float(f"{sizes.get(label, 0):.12g}") for label in ids],
-        "branchvalues": "remainder",
-        "hovertemplate": f"%{{id}}<br>%{{value:,}} {unit}<br>%{{percentRoot}}<extra></extra>",
-        "texttemplate": "%{label}<br>%{percentRoot:.1%}",
-        "tiling": {"pad": 1},
-        "marker": {"depthfade": False},  # paler branches would leave their white names unreadable
-    }
+    trace = _tree(sizes, above, _text(value_title, "value_title"))
     figure = BookFigure(data=[trace]).update_layout(treemapcolorway=theme.PALETTE, margin={"l": 8, "r": 8, "b": 8})
     return _finish(figure, _meta(alt, caption, name), checks.integer(height, "height", low=100, high=2000))
 
@@ -271,6 +258,22 @@ def pictures(
     sizes = {label: [image.shape[1], image.shape[0]] for label, image in pixels.items()}
     meta = _meta(alt, caption, name) | {"pictures": sizes, "columns": columns}
     return _finish(BookFigure(grid), meta, height * rows)
+
+
+def _tree(sizes: Mapping[str, float], above: Mapping[str, str], unit: str) -> dict[str, Any]:
+    """Return the plotly trace of a tree map."""
+    return {
+        "type": "treemap",
+        "ids": list(above),
+        "labels": [label.removeprefix(f"{parent}.") for label, parent in above.items()],
+        "parents": list(above.values()),
+        "values": [float(f"{sizes.get(label, 0):.12g}") for label in above],
+        "branchvalues": "remainder",
+        "hovertemplate": f"%{{id}}<br>%{{value:,}} {unit}<br>%{{percentRoot}}<extra></extra>",
+        "texttemplate": "%{label}<br>%{percentRoot:.1%}",
+        "tiling": {"pad": 1},
+        "marker": {"depthfade": False},  # paler branches would leave their white names unreadable
+    }
 
 
 def _branches(sizes: Mapping[str, float], parents: dict[str, str]) -> dict[str, str]:

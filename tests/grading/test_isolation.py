@@ -160,7 +160,8 @@ for folder in ("/tmp", "/dev/shm"):
                 file.write(bytes(1 << 20))
         except OSError:
             break
-    sizes.append(sum(os.path.getsize(f"{folder}/{name}") for name in os.listdir(folder)))
+    paths = [os.path.join(folder, name) for name in os.listdir(folder)]
+    sizes.append(sum(os.path.getsize(path) for path in paths if os.path.isfile(path)))
 tell(sizes)
 """
     sizes, _ = run(rung, program, resources=Resources(disk=4 << 20, shm=2 << 20))

@@ -175,7 +175,7 @@ class Impostor:
 @pytest.mark.parametrize(
     "value",
     [object(), Impostor(), int, len, np.array([None]), np.array(["a"]), np.array(0, "M8[s]"), range(3), [lambda: 1]],
-    ids=str,
+    ids=lambda value: type(value).__name__,
 )
 def test_everything_else_is_refused_by_name_or_kept(value):
     with pytest.raises(WireError, match="is not plain data"):

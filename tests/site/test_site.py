@@ -170,7 +170,10 @@ def test_a_dark_page_prints_light_with_its_solutions_open(browser, address, name
 def test_search_finds_a_word_and_leads_to_its_page(browser, address):
     page, complaints = open_page(browser, viewport=DESKTOP)
     page.goto(f"{address}/search.html?q=singular")
-    page.locator("#search-results li a", has_text="Singular value decomposition").first.click()
+    found = page.locator("#search-results li a", has_text="Singular value decomposition").first
+    found.wait_for()
+    page.wait_for_load_state("networkidle")  # leaving while summaries are fetched would abort them
+    found.click()
     page.wait_for_url("**/05-svd.html*")
     assert not complaints.seen
     page.context.close()
