@@ -4,19 +4,26 @@ Each check returns the cleaned value, or raises a TypeError or ValueError that n
 the value it got and what is allowed.
 """
 
+from __future__ import annotations
+
 import contextlib
 import difflib
 import numbers
+import sys
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
+
+if TYPE_CHECKING:
+    import torch  # loaded only where tensors are at hand: it takes longer to start than the grading of a small lab
 
 
 def array(value: Any, name: str, *, ndim: int | None = None, dtype: type = np.float64) -> np.ndarray:
     """Return `value` as a non-empty, finite, real array of `ndim` dimensions; float32 stays float32."""
-    result = np.asarray(value.detach().cpu() if isinstance(value, torch.Tensor) else value)
+    torch = sys.modules.get("torch")
+    is_tensor = torch is not None and isinstance(value, torch.Tensor)
+    result = np.asarray(value.detach().cpu() if is_tensor else value)
     if result.dtype.kind not in "biuf":
         raise TypeError(f"{name} must hold real numbers, got dtype {result.dtype}")
     if ndim is not None and result.ndim != ndim:
@@ -59,6 +66,14 @@ def number(value: Any, name: str, *, low: float, high: float = float("inf")) -> 
     return result
 
 
+def positive(value: Any, name: str) -> float:
+    """Return `value` as a finite float above 0."""
+    result = number(value, name, low=0)
+    if result == 0:
+        raise ValueError(f"{name} must be above 0, got {value}")
+    return result
+
+
 def choice(value: Any, name: str, allowed: Iterable[str]) -> str:
     """Return `value` if it is one of `allowed`; the error lists near matches first."""
     options = list(allowed)
@@ -89,6 +104,8 @@ def generator(random_state: Any = None) -> np.random.Generator:
 @contextlib.contextmanager
 def seeded(random_state: Any = None) -> Iterator[torch.Generator]:
     """Seed torch inside a `with` block, also for code that only knows the global seed, and restore it afterwards."""
+    import torch
+
     seed = int(generator(random_state).integers(2**63))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -98,6 +115,8 @@ def seeded(random_state: Any = None) -> Iterator[torch.Generator]:
 @contextlib.contextmanager
 def evaluating(model: torch.nn.Module) -> Iterator[None]:
     """Put every module of a model into evaluation mode, without gradients, and give each its own mode back."""
+    import torch
+
     modes = {module: module.training for module in model.modules()}
     try:
         with torch.no_grad():

@@ -1,6 +1,84 @@
-"""What a network costs: parameters, multiply-adds, bytes on disk, and a measured ratio of times."""
+"""What a network costs: parameters, operations, bytes, memory traffic, energy, and measured time."""
 
+from labkit.cost.card import ReportCard, report_card
 from labkit.cost.count import CONVENTIONS, Cost, Row, count
-from labkit.cost.measure import file_bytes, time_ratio
+from labkit.cost.energy import (
+    DEVICES,
+    ENERGY_PJ,
+    Device,
+    EnergyBudget,
+    dram_power,
+    energy,
+    energy_budget,
+    multiply_add_pj,
+    network_energy,
+    power_ratio,
+    relative_cost,
+)
+from labkit.cost.measure import Latency, fastest, fps, latency, time_ratio
+from labkit.cost.memory import file_bytes, memory_access_bound, memory_access_cost, memory_bytes
+from labkit.cost.propagation import ErrorPropagation, LayerError, error_propagation, lipschitz
+from labkit.cost.roofline import Machine, Point, layer_points, measure_machine, pointwise_point, roofline_point
+from labkit.cost.tables import (
+    CostTable,
+    OpRow,
+    ParamRow,
+    TreeMap,
+    conv_macs,
+    linear_cost,
+    op_table,
+    param_table,
+    share_by_type,
+    tree_map,
+)
+from labkit.cost.text import readable
 
-__all__ = ["CONVENTIONS", "Cost", "Row", "count", "file_bytes", "time_ratio"]
+__all__ = [
+    "CONVENTIONS",
+    "DEVICES",
+    "ENERGY_PJ",
+    "Cost",
+    "CostTable",
+    "Device",
+    "EnergyBudget",
+    "ErrorPropagation",
+    "Latency",
+    "LayerError",
+    "Machine",
+    "OpRow",
+    "ParamRow",
+    "Point",
+    "ReportCard",
+    "Row",
+    "TreeMap",
+    "conv_macs",
+    "count",
+    "dram_power",
+    "energy",
+    "energy_budget",
+    "error_propagation",
+    "fastest",
+    "file_bytes",
+    "fps",
+    "latency",
+    "layer_points",
+    "linear_cost",
+    "lipschitz",
+    "measure_machine",
+    "memory_access_bound",
+    "memory_access_cost",
+    "memory_bytes",
+    "multiply_add_pj",
+    "network_energy",
+    "op_table",
+    "param_table",
+    "pointwise_point",
+    "power_ratio",
+    "readable",
+    "relative_cost",
+    "report_card",
+    "roofline_point",
+    "share_by_type",
+    "time_ratio",
+    "tree_map",
+]

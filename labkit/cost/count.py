@@ -1,54 +1,74 @@
-"""Count parameters and multiply-adds layer by layer, by one stated convention."""
+"""Count parameters and operations layer by layer, by a convention that is always stated."""
 
-import html
-import itertools
-import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
-from labkit import checks
-from labkit.cost.rules import rule_for
+from labkit import checks, html
+from labkit.cost.text import aligned
+from labkit.cost.trace import Tracer, Unit
 
 CONVENTIONS = {
     "mac": "one operation is a product that is added to a sum (a multiply-add)",
     "flop": "a multiply-add is two operations, a product and a sum",
 }
+BATCH_NORMS = {"folded": "a batch norm after a layer folded into it", "counted": "batch norms counted"}
+BIASES: dict[bool | str, str] = {
+    False: "biases not counted",
+    True: "biases counted",
+    "linear": "biases of linear layers counted",
+}
 _HEADINGS = ("layer", "type", "output", "parameters", "multiply-adds", "operations")
+_NUMERIC = (False, False, False, True, True, True)
 
 
 @dataclass(frozen=True)
 class Row:
     """The cost of one layer for one example.
 
-    `shape` is the output's, without the batch; `biases` are the additions of a bias; `operations` counts by the
-    convention of the whole `Cost`.
+    `input_shape` and `shape` are those of the first input and the output, without the batch; `n_inputs` and
+    `n_outputs` are the elements of all inputs and outputs of all `calls`. `biases` are additions of a bias,
+    `elementwise` other operations, one per element; `operations` counts by the convention of the whole `Cost`.
+    `unknown` names operations that could not be counted.
     """
 
     name: str
     kind: str
+    input_shape: tuple[int, ...]
     shape: tuple[int, ...]
     n_params: int
     macs: int
     biases: int
+    elementwise: int
     operations: int
+    n_inputs: int
+    n_outputs: int
+    calls: int
+    unknown: tuple[str, ...]
+
+    @property
+    def memory_access(self) -> int:
+        """Numbers read and written for one example: inputs, parameters and outputs, each once a call."""
+        return self.n_inputs + self.n_params * max(1, self.calls) + self.n_outputs
 
 
 @dataclass(frozen=True)
 class Cost:
     """The cost of a network for one example: one `Row` per layer, in the order of the calls.
 
-    `uncounted` names the modules whose operations are not known: their parameters are counted, their
-    multiply-adds are missing from every total.
+    Operations of a `forward` outside of any layer have rows too, named after the module that does them:
+    `block:bmm`. `uncounted` names the rows with operations whose cost is not known: their parameters are counted,
+    the operations are missing from every total.
     """
 
     rows: tuple[Row, ...]
-    uncounted: tuple[str, ...]
     convention: str
-    bias: bool
+    bias: bool | str
+    batch_norm: str
+    elementwise: bool
 
     @property
     def n_params(self) -> int:
@@ -62,8 +82,32 @@ class Cost:
 
     @property
     def operations(self) -> int:
-        """Operations by the convention, with the biases if `bias` is true."""
+        """Operations by the convention."""
         return sum(row.operations for row in self.rows)
+
+    @property
+    def activations(self) -> int:
+        """Numbers in the outputs of all layers, for one example."""
+        return sum(row.n_outputs for row in self.rows)
+
+    @property
+    def peak_activations(self) -> int:
+        """Inputs and outputs of the layer that has most of them: what a chain of layers must hold at once."""
+        return max((row.n_inputs + row.n_outputs for row in self.rows), default=0)
+
+    @property
+    def uncounted(self) -> tuple[str, ...]:
+        """Names of the rows with operations that could not be counted."""
+        return tuple(row.name for row in self.rows if row.unknown)
+
+    @property
+    def note(self) -> str:
+        """One sentence that states the convention and what is missing."""
+        parts = [CONVENTIONS[self.convention], BIASES[self.bias]]
+        parts += [BATCH_NORMS[self.batch_norm]] if any("BatchNorm" in row.kind for row in self.rows) else []
+        parts += ["normalisations and averages counted, one per element"] if self.elementwise else []
+        missing = [f"{row.name} ({', '.join(row.unknown)})" for row in self.rows if row.unknown]
+        return f"For one example; {'; '.join(parts)}." + (f" Not counted: {', '.join(missing)}." if missing else "")
 
     def __repr__(self) -> str:
         tail = f", uncounted: {', '.join(self.uncounted)}" if self.uncounted else ""
@@ -71,147 +115,117 @@ class Cost:
         return f"Cost({layers}, {self.n_params:,} parameters, {self.macs:,} multiply-adds{tail})"
 
     def __str__(self) -> str:
-        cells = [_HEADINGS, *self._cells()]
-        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-        return "\n".join([_line(row, widths) for row in cells] + [self.note])
+        return aligned([_HEADINGS, *self._cells()], _NUMERIC) + "\n" + self.note
 
     def _repr_html_(self) -> str:
-        head = "".join(f'<th scope="col">{heading}</th>' for heading in _HEADINGS)
-        body = "".join(_html_row(row) for row in self._cells())
-        caption = f"<caption>{html.escape(self.note)}</caption>"
-        return f'<table class="labkit-cost">{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
-
-    @property
-    def note(self) -> str:
-        """One sentence that states the convention and what is missing."""
-        biases = "biases counted" if self.bias else "biases not counted"
-        missing = f" Not counted: {', '.join(self.uncounted)}." if self.uncounted else ""
-        return f"For one example; {CONVENTIONS[self.convention]}; {biases}.{missing}"
+        return html.table(_HEADINGS, self._cells(), caption="Cost by layer", note=self.note, numeric=_NUMERIC)
 
     def _cells(self) -> Iterator[tuple[str, ...]]:
         for row in self.rows:
-            macs, operations = ("?", "?") if row.name in self.uncounted else (f"{row.macs:,}", f"{row.operations:,}")
-            shape = " x ".join(map(str, row.shape))
-            yield row.name, row.kind, shape, f"{row.n_params:,}", macs, operations
+            doubt = "?" if row.unknown else ""
+            macs, operations = (f"{n:,}{doubt}" if n or not doubt else "?" for n in (row.macs, row.operations))
+            yield row.name, row.kind, " x ".join(map(str, row.shape)), f"{row.n_params:,}", macs, operations
         yield "all", "", "", f"{self.n_params:,}", f"{self.macs:,}", f"{self.operations:,}"
 
 
-def count(model: nn.Module, example_inputs: Any, *, convention: str = "mac", bias: bool = False) -> Cost:
+def count(
+    model: nn.Module,
+    example_inputs: Any,
+    *,
+    convention: str = "mac",
+    bias: bool | str = False,
+    batch_norm: str = "folded",
+    elementwise: bool = False,
+    batch_size: int | None = None,
+) -> Cost:
     """Count a network's parameters and operations for one example by running it once.
 
     Parameters
     ----------
-    model : the network; its mode and weights stay as they are
-    example_inputs : a tensor whose first dimension is the batch, or a tuple of the model's arguments; the counts
-        are divided by the batch
+    model : any network; its mode and weights stay as they are. On the device "meta" nothing is computed
+    example_inputs : a tensor whose first dimension is the batch, a tuple of arguments, or a dict of keyword arguments
     convention : "mac" (one multiply-add is one operation) or "flop" (it is two)
-    bias : also count the addition of a bias, one operation for each output of a layer that has one
+    bias : True counts the addition of a bias, one operation for each output of a layer that has one; "linear" does
+        so for linear layers only, as lecture 000:202-217 does
+    batch_norm : "folded" (a batch normalisation right after a convolution or linear layer costs a bias, since it can
+        be folded into that layer's weights) or "counted" (one multiply-add per element)
+    elementwise : True adds one operation for each element that another normalisation or an average reads
+    batch_size : examples in `example_inputs`, by which the counts are divided (rounded down); by default the length
+        of the first tensor
 
     Returns
     -------
-    Cost with one row per layer. Counted are linear layers, convolutions (grouped, dilated, transposed), average
-    pooling (one per element of the window) and normalisations (one per element, as in evaluation mode); activations,
-    max pooling and reshaping take no multiply-add. Other modules are named in `.uncounted`. Operations that a
-    `forward` does outside of any module, such as a sum or a softmax, are invisible here.
+    Cost with one row per layer. Multiply-adds are those of linear layers, convolutions (grouped, dilated,
+    transposed), recurrent layers, attention, and every matrix product that a `forward` does by itself, such as
+    `torch.matmul` or `F.linear`. Activations, max pooling, residual sums and copies take none. A layer with a method
+    `multiply_adds(x, y)` is asked. What cannot be counted (a Fourier transform, code outside of torch) is named in
+    `.uncounted`.
 
     Raises
     ------
-    TypeError, ValueError : not a module, no inputs, or an unknown convention.
+    TypeError, ValueError : not a module, no inputs, an unknown convention, or inputs that the model cannot take (the
+        error names the layer).
 
-    Lecture 003 counts multiply-adds without biases, the default here. Chapter 4.
+    Defaults: multiply-adds without biases, batch norm folded, as most papers and lecture 003 count. Chapter 4.
 
     >>> from labkit.nets import LeNet300
     >>> count(LeNet300(), torch.zeros(1, 1, 28, 28))
     Cost(4 layers, 266,610 parameters, 266,200 multiply-adds)
+    >>> count(LeNet300(), torch.zeros(1, 1, 28, 28), convention="flop", bias=True).operations
+    532810
     """
     checks.instance(model, "model", nn.Module)
     checks.choice(convention, "convention", CONVENTIONS)
-    inputs = example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)
-    if not inputs or not isinstance(inputs[0], torch.Tensor) or inputs[0].dim() == 0 or len(inputs[0]) == 0:
-        raise ValueError(f"example_inputs must be a tensor with a non-empty batch, got {type(example_inputs).__name__}")
-    units = [_Unit(name, module) for name, module in _find(model, "", set())]
-    _run(model, inputs, units)
-    return Cost(tuple(_rows(units, len(inputs[0]), convention, bias)), _uncounted(units), convention, bias)
+    checks.choice(batch_norm, "batch_norm", BATCH_NORMS)
+    checks.instance(elementwise, "elementwise", bool)
+    if not isinstance(bias, bool) and bias != "linear":
+        raise ValueError(f"bias must be True, False or 'linear', got {bias!r}")
+    args, kwargs = _arguments(example_inputs)
+    batch = _batch(args, kwargs) if batch_size is None else checks.integer(batch_size, "batch_size", low=1)
+    tracer = Tracer(model, fold=batch_norm == "folded")
+    tracer.run(args, kwargs)
+    shell = Cost((), convention, bias, batch_norm, elementwise)
+    return Cost(tuple(_rows(tracer.units, batch, shell)), convention, bias, batch_norm, elementwise)
 
 
-class _Unit:
-    """A module that gets a row of its own, and what its calls added up to."""
-
-    def __init__(self, name: str, module: nn.Module) -> None:
-        self.name, self.module, self.rule = name, module, rule_for(module)
-        self.place: float = math.inf  # of the first call, among all calls
-        self.shape: tuple[int, ...] = ()
-        self.macs = self.biases = 0
-
-    def add(self, place: int, x: Any, y: Any) -> None:
-        """Note one call."""
-        self.place = min(place, self.place)
-        self.shape = tuple(y.shape[1:]) if isinstance(y, torch.Tensor) else ()
-        if self.rule:
-            self.macs += self.rule(self.module, x, y)
-            self.biases += y.numel() if isinstance(getattr(self.module, "bias", None), torch.Tensor) else 0
-
-    @property
-    def counted(self) -> bool:
-        """A layer that was never called, but has weights, may be used by its parent in an unknown way."""
-        return self.rule is not None and (self.place < math.inf or not any(True for _ in self.module.parameters()))
-
-    def parameters(self) -> Iterator[nn.Parameter]:
-        """Yield the parameters of this row; those of children have rows of their own unless a rule covers them."""
-        return self.module.parameters(recurse=self.rule is not None)
+def _arguments(example_inputs: Any) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
+    """Return positional and keyword arguments."""
+    if isinstance(example_inputs, Mapping):
+        return (), example_inputs
+    return (example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)), {}
 
 
-def _find(module: nn.Module, name: str, seen: set[int]) -> Iterator[tuple[str, nn.Module]]:
-    """Yield the modules that get a row: those with a rule, those without children, those with own parameters."""
-    if id(module) in seen:
-        return
-    seen.add(id(module))
-    whole = rule_for(module) is not None or not any(True for _ in module.children())
-    if whole or any(True for _ in module.parameters(recurse=False)):
-        yield name or type(module).__name__, module
-    if not whole:
-        for child_name, child in module.named_children():
-            yield from _find(child, f"{name}.{child_name}" if name else child_name, seen)
+def _batch(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> int:
+    first = next(iter([*args, *kwargs.values()]), None)
+    if not isinstance(first, torch.Tensor) or first.dim() == 0 or len(first) == 0:
+        shape = f" of shape {tuple(first.shape)}" if isinstance(first, torch.Tensor) else ""
+        raise ValueError(
+            f"example_inputs must be or begin with a tensor that has a non-empty batch, got {type(first).__name__}"
+            f"{shape}; give batch_size for other inputs"
+        )
+    return len(first)
 
 
-def _run(model: nn.Module, inputs: tuple, units: list[_Unit]) -> None:
-    """Run the model once, with a hook on each unit, and take the hooks off again."""
-    places = itertools.count()
-    hooks = [
-        unit.module.register_forward_hook(lambda _, x, y, unit=unit: unit.add(next(places), x[0] if x else None, y))
-        for unit in units
-    ]
-    try:
-        with checks.evaluating(model):
-            model(*inputs)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    units.sort(key=lambda unit: unit.place)
-
-
-def _rows(units: list[_Unit], batch: int, convention: str, bias: bool) -> Iterator[Row]:
+def _rows(units: list[Unit], batch: int, cost: Cost) -> Iterator[Row]:
     seen: set[int] = set()
-    per_mac = {"mac": 1, "flop": 2}[convention]
+    per_mac = {"mac": 1, "flop": 2}[cost.convention]
     for unit in units:
         fresh = {id(p): p.numel() for p in unit.parameters() if id(p) not in seen}
         seen.update(fresh)
-        macs, biases = unit.macs // batch, unit.biases // batch
-        kind = type(unit.module).__name__
-        operations = per_mac * macs + bias * biases
-        yield Row(unit.name, kind, unit.shape, sum(fresh.values()), macs, biases, operations)
-
-
-def _uncounted(units: list[_Unit]) -> tuple[str, ...]:
-    return tuple(unit.name for unit in units if not unit.counted)
-
-
-def _line(cells: tuple[str, ...], widths: list[int]) -> str:
-    left = "  ".join(cell.ljust(width) for cell, width in zip(cells[:3], widths[:3], strict=True))
-    return left + "  " + "  ".join(cell.rjust(width) for cell, width in zip(cells[3:], widths[3:], strict=True))
-
-
-def _html_row(cells: tuple[str, ...]) -> str:
-    escaped = [html.escape(cell) for cell in cells]
-    tail = "".join(f"<td>{cell}</td>" for cell in escaped[1:])
-    return f'<tr><th scope="row">{escaped[0]}</th>{tail}</tr>'
+        macs, biases, elementwise = (n // batch for n in (unit.macs, unit.biases, unit.elementwise))
+        add = cost.bias is True or (cost.bias == "linear" and isinstance(unit.module, nn.Linear))
+        yield Row(
+            unit.name,
+            unit.kind,
+            unit.input_shape,
+            unit.shape,
+            sum(fresh.values()),
+            macs,
+            biases,
+            elementwise,
+            operations=per_mac * macs + add * biases + cost.elementwise * elementwise,
+            n_inputs=unit.n_inputs // batch,
+            n_outputs=unit.n_outputs // batch,
+            calls=unit.calls,
+            unknown=tuple(unit.unknown),
+        )

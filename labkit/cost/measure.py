@@ -1,38 +1,117 @@
-"""Measured costs: bytes on disk and a ratio of times."""
+"""Measured times: latency with its spread, frames per second, and a ratio of two times."""
 
+import contextlib
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from safetensors.torch import save
-from torch import nn
 
 from labkit import checks
 
 
-def file_bytes(model: nn.Module) -> int:
-    """Return the size in bytes of the safetensors file that holds the model's whole state, its header included.
+@dataclass(frozen=True, repr=False)
+class Latency:
+    """Seconds of one call, by the clock on the wall: the quartiles over `rounds` calls on `threads` threads.
+
+    `str` shows the figures; the repr leaves them out, since they are never twice the same.
+    """
+
+    median: float
+    q1: float
+    q3: float
+    rounds: int
+    threads: int
+
+    @property
+    def iqr(self) -> float:
+        """The interquartile range in seconds."""
+        return self.q3 - self.q1
+
+    @property
+    def fps(self) -> float:
+        """Calls per second at the median."""
+        return fps(self.median)
+
+    def __repr__(self) -> str:
+        return f"Latency(rounds={self.rounds}, threads={self.threads})"
+
+    def __str__(self) -> str:
+        spread = f"quartiles {1e3 * self.q1:.3f} to {1e3 * self.q3:.3f} ms"
+        threads = f"{self.threads} thread{'s' if self.threads > 1 else ''}"
+        return f"{1e3 * self.median:.3f} ms ({spread}, {self.rounds} rounds, {threads})"
+
+
+def latency(
+    functions: Callable[[], Any] | Mapping[str, Callable[[], Any]],
+    *,
+    rounds: int = 15,
+    warm_up: int = 3,
+    threads: int = 1,
+) -> Any:
+    """Measure how long a call takes: the median and the quartiles of many calls, after a warm-up.
 
     Parameters
     ----------
-    model : its parameters and buffers are counted in the types that they have; a shared tensor counts each time
+    functions : a function of no argument, or a dict of several, which are then called in turn, so that a disturbance
+        meets all of them
+    rounds : calls of each that count, at least 7
+    warm_up : calls of each before, at least 1: the first ones load code and fill caches
+    threads : threads that torch may use meanwhile
 
-    Raises TypeError if `model` is not a module. Chapter 5.
+    Returns
+    -------
+    Latency, or {name: Latency}. Nothing is said about other machines, and little about other days.
 
-    >>> file_bytes(nn.Linear(784, 300)) - 4 * (300 * 784 + 300)  # the header
-    144
+    Raises
+    ------
+    TypeError, ValueError : not callable, no function, or a number out of its range.
+
+    Chapter 4; lecture 003:2642-2680.
+
+    >>> x = torch.ones(4, 4)
+    >>> latency({"product": lambda: x @ x, "sum": lambda: x + x})
+    {'product': Latency(rounds=15, threads=1), 'sum': Latency(rounds=15, threads=1)}
     """
-    checks.instance(model, "model", nn.Module)
-    return len(
-        save(
-            {
-                key: value.detach().cpu().clone(memory_format=torch.contiguous_format)
-                for key, value in model.state_dict().items()
-            }
-        )
-    )
+    named = dict(functions) if isinstance(functions, Mapping) else {"functions": functions}
+    if not named:
+        raise ValueError("functions must hold at least one function, got none")
+    for name, function in named.items():
+        _check_callable(function, name)
+    checks.integer(rounds, "rounds", low=7)
+    checks.integer(warm_up, "warm_up", low=1)
+    with _threads(threads):
+        seconds = [{name: _wall(function) for name, function in named.items()} for _ in range(warm_up + rounds)]
+    results = {name: _summary([turn[name] for turn in seconds[warm_up:]], threads) for name in named}
+    return results if isinstance(functions, Mapping) else results["functions"]
+
+
+def fps(seconds: float) -> float:
+    """Return frames per second, 1 / latency; the time must be above 0.
+
+    Raises TypeError or ValueError for other numbers. Chapter 1; lecture 002:74-84.
+
+    >>> fps(1 / 30)
+    30.0
+    """
+    return 1 / checks.positive(seconds, "seconds")
+
+
+def fastest(function: Callable[[], Any], *, rounds: int = 7) -> float:
+    """Return the seconds of the fastest of `rounds` calls on one thread, after one to warm up.
+
+    Raises TypeError or ValueError for other arguments.
+
+    >>> fastest(lambda: sum(range(100))) > 0
+    True
+    """
+    _check_callable(function, "function")
+    checks.integer(rounds, "rounds", low=1)
+    with _threads(1):
+        function()
+        return min(_wall(function) for _ in range(rounds))
 
 
 def time_ratio(
@@ -61,17 +140,11 @@ def time_ratio(
     True
     """
     for name, function in (("before", before), ("after", after)):
-        if not callable(function):
-            raise TypeError(f"{name} must be callable with no argument, got {type(function).__name__}")
+        _check_callable(function, name)
     checks.integer(rounds, "rounds", low=7)
     checks.number(round_seconds, "round_seconds", low=0)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with torch.no_grad():
-            return _median_ratio(before, after, rounds, round_seconds)
-    finally:
-        torch.set_num_threads(threads)
+    with _threads(1):
+        return _median_ratio(before, after, rounds, round_seconds)
 
 
 def _median_ratio(before: Callable, after: Callable, rounds: int, seconds: float) -> float:
@@ -86,3 +159,32 @@ def _seconds(function: Callable, repeats: int) -> float:
     for _ in range(repeats):
         function()
     return max(time.thread_time() - start, 1e-9) / repeats
+
+
+def _wall(function: Callable) -> float:
+    start = time.perf_counter()
+    function()
+    return max(time.perf_counter() - start, 1e-9)
+
+
+def _summary(seconds: list[float], threads: int) -> Latency:
+    q1, median, q3 = statistics.quantiles(seconds, n=4, method="inclusive")
+    return Latency(median, q1, q3, len(seconds), threads)
+
+
+@contextlib.contextmanager
+def _threads(n: int) -> Iterator[None]:
+    """Run without gradients on n threads of torch, and put the number back."""
+    checks.integer(n, "threads", low=1)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(n)
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _check_callable(function: Any, name: str) -> None:
+    if not callable(function):
+        raise TypeError(f"{name} must be callable with no argument, got {type(function).__name__}")

@@ -1,5 +1,6 @@
 """The training loop and the evaluation."""
 
+import itertools
 import math
 
 import pytest
@@ -8,7 +9,7 @@ from torch import nn
 
 from labkit.datasets import mnist
 from labkit.nets import LeNet300
-from labkit.training import cross_entropy, evaluate, fit
+from labkit.training import cross_entropy, evaluate, fit, ridge
 
 DIGITS = mnist("train", source="offline")
 FEW = DIGITS[:400]
@@ -130,6 +131,90 @@ def test_evaluate_leaves_every_mode_and_weight():
     assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
 
 
+def line(n=64):
+    """Return inputs (n, 3) and targets (n, 1) of a linear function, with noise."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(n, 3, generator=generator)
+    return x, x @ torch.tensor([[1.0], [-2.0], [0.5]]) + 0.1 * torch.randn(n, 1, generator=generator)
+
+
+FULL_BATCH = {"epochs": 50, "batch_size": 64, "optimizer": torch.optim.SGD, "random_state": 0, "progress": False}
+
+
+def test_loss_falls_at_every_full_batch_step_of_a_convex_problem():
+    history = fit(nn.Linear(3, 1), line(), loss=nn.functional.mse_loss, learning_rate=0.05, **FULL_BATCH)
+    assert len(history.loss) == 50
+    assert all(later < earlier for earlier, later in itertools.pairwise(history.loss))
+
+
+def test_loss_and_regularizer_reach_the_ridge_solution():
+    x, y = line()
+    model = nn.Linear(3, 1, bias=False)
+    settings = FULL_BATCH | {"epochs": 600}
+    fit(
+        model,
+        (x, y),
+        loss=lambda prediction, target: (prediction - target).square().sum() / 64,
+        regularizer=lambda net: 20 / 64 * net.weight.square().sum(),
+        learning_rate=0.2,
+        **settings,
+    )
+    expected = ridge(x.numpy(), y[:, 0].numpy(), penalty=20.0)
+    assert model.weight.detach().numpy()[0] == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_regularizer_is_added_to_the_objective():
+    def shrink(net):
+        return sum(p.square().sum() for p in net.parameters())
+
+    plain, shrunk = (trained(epochs=9, learning_rate=0.01, regularizer=r)[0] for r in (None, shrink))
+    assert weights(shrunk).norm() < 0.5 * weights(plain).norm()
+
+
+def test_validation_of_a_regression_is_its_loss():
+    train, held = line(), line(16)
+    history = fit(
+        nn.Linear(3, 1),
+        train,
+        loss=nn.functional.mse_loss,
+        learning_rate=0.05,
+        validation=held,
+        patience=3,
+        **FULL_BATCH,
+    )
+    assert history.best_epoch == history.validation.index(min(history.validation)) + 1
+    assert history.validation[-1] < history.validation[0]
+
+
+def test_pairs_of_tensors_are_the_same_as_digits():
+    first, second = LeNet300(random_state=0), LeNet300(random_state=0)
+    for model, data in ((first, FEW), (second, FEW.tensors())):
+        fit(model, data, epochs=1, random_state=0, progress=False)
+    assert torch.equal(weights(first), weights(second))
+    assert evaluate(first, FEW) == evaluate(second, FEW.tensors())
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda x, y: fit(nn.Linear(3, 1), [x, y], epochs=1, random_state=0), TypeError, "pair of tensors"),
+        (lambda x, y: fit(nn.Linear(3, 1), (x, y[1:]), epochs=1, random_state=0), ValueError, "one target for each"),
+        (lambda x, y: fit(nn.Linear(3, 1), (x, y, y), epochs=1, random_state=0), TypeError, "pair of tensors"),
+        (
+            lambda x, y: fit(
+                nn.Linear(3, 1), (x, y), epochs=1, random_state=0, loss=len, objective=lambda net, a, b: net(a).sum()
+            ),
+            TypeError,
+            "give one of objective and loss",
+        ),
+        (lambda x, y: evaluate(nn.Linear(3, 1), (x, y)), TypeError, "data must have int64 classes"),
+    ],
+)
+def test_pairs_are_checked(call, error, message):
+    with pytest.raises(error, match=message):
+        call(*line())
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
@@ -155,9 +240,9 @@ def test_fit_refuses_bad_input(arguments, error, message):
 def test_model_and_digits_are_checked(function):
     with pytest.raises(TypeError, match="model must be Module"):
         function("lenet", FEW)
-    with pytest.raises(TypeError, match="digits must be Digits"):
+    with pytest.raises(TypeError, match="data must be Digits or a pair"):
         function(LeNet300(), FEW.images)
-    with pytest.raises(ValueError, match="digits must not be empty"):
+    with pytest.raises(ValueError, match="data must not be empty"):
         function(LeNet300(), FEW[:0])
 
 
