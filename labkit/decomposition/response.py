@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from labkit import checks
-from labkit.decomposition.layers import LowRankConv2d, LowRankLinear, weight_matrix
+from labkit.decomposition.conv_layers import LowRankConv2d
+from labkit.decomposition.layers import LowRankLinear, weight_matrix
 
 
 def response_pca(layer: nn.Linear | nn.Conv2d, data: torch.Tensor, *, rank: int) -> LowRankLinear | LowRankConv2d:

@@ -201,6 +201,22 @@ def randomized_svd(
     return LowRank(Q @ U[:, :k], s[:k], Vt[:k])
 
 
+def numerical_rank(A: np.ndarray, *, tol: float | None = None) -> int:
+    """Return how many singular values of A (m, n) are larger than `tol` times the largest one; 0 for the zero matrix.
+
+    `tol` is a number from 0 to 1, by default max(m, n) times the rounding unit of the number type. The rank of a
+    product is at most the smallest rank of its factors. Raises TypeError or ValueError if A is not a finite real
+    matrix. Chapter 2; lecture 000:99-107.
+
+    >>> numerical_rank(np.ones((5, 2)) @ np.ones((2, 4)))
+    1
+    """
+    A = checks.matrix(A, "A")
+    s = np.linalg.svd(A, compute_uv=False)
+    small = max(A.shape) * float(np.finfo(A.dtype).eps) if tol is None else checks.number(tol, "tol", low=0, high=1)
+    return int((s > small * s[0]).sum())
+
+
 def rank_for_tol(s: np.ndarray, *, tol: float) -> int:
     """Return the smallest rank whose relative Frobenius error is at most `tol` (0 to 1), for singular values s (r,).
 

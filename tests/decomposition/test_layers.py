@@ -183,8 +183,8 @@ def test_bad_layers_are_refused():
         factorize_linear(conv(), rank=1)
     with pytest.raises(TypeError, match="layer must be Conv2d, got Linear"):
         factorize_conv(linear(), rank=1)
-    with pytest.raises(ValueError, match="groups=2"):
-        factorize_conv(nn.Conv2d(4, 4, 3, groups=2), rank=1)
+    with pytest.raises(ValueError, match="rank must be between 1 and 2"):
+        factorize_conv(nn.Conv2d(4, 4, 3, groups=2), rank=3)
     broken = linear()
     broken.weight.data[0, 0] = float("nan")
     with pytest.raises(ValueError, match=r"layer\.weight must be finite"):
@@ -200,7 +200,7 @@ def test_bad_layers_are_refused():
         lambda: LowRankConv2d(3, 8, 3, rank=9),
         lambda: LowRankConv2d(3, 8, 3, rank=0),
         lambda: LowRankConv2d(3, -8, 3, rank=1),
-        lambda: LowRankConv2d(4, 8, 3, rank=1, groups=2),
+        lambda: LowRankConv2d(4, 8, 3, rank=1, groups=3),
     ],
 )
 def test_constructors_refuse(build):

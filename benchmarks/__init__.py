@@ -1,0 +1,1 @@
+"""Ratios of times against named peers, measured in one process: `python -m benchmarks.NAME` prints a table."""
