@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from labkit.doctor import find_browser
+from labkit.explore import theme
 
 HOW = "no Chromium found: install it (Debian: apt-get install chromium) or name it in LABKIT_CHROMIUM"
 FLAGS = [
@@ -25,6 +26,9 @@ FLAGS = [
     "--disable-sync",
 ]
 LOCAL = ("localhost", "127.0.0.1")
+PAGE = """<!doctype html><html lang="en" data-theme="light"><meta charset="utf-8">
+<meta name="viewport" content="width=device-width"><title>Explorers</title><link rel="icon" href="data:,">
+<style>{style}</style><script type="module" src="mount.js"></script><body><main>{figures}</main></html>"""
 
 
 @dataclass
@@ -84,6 +88,11 @@ def _only_local(route) -> None:
         route.continue_()
     else:
         route.abort()  # shows up as a failed request
+
+
+def explorer_page(figures: str) -> str:
+    """Return a page that shows explorers from their static HTML, for a folder that holds `static/`."""
+    return PAGE.format(style=theme.css_variables(), figures=figures)
 
 
 @contextmanager

@@ -1,27 +1,26 @@
-"""Figures with one theme, a caption and an alt text: lines, bars, histogram, heat map, tree map, pictures.
+"""Figures with one theme, a caption and an alt text: curves, bars, heat maps, trees, balls, networks, pictures.
 
 Each function returns a plotly figure. JupyterLab shows the caption as its title; the book prints it
 below, numbered, and gives the alt text to screen readers. Values keep six significant digits, so a
 saved notebook stays small and the same on every machine.
 """
 
-import base64
-import io
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
-from PIL import Image
 from plotly.subplots import make_subplots
 
 from labkit import checks
 from labkit.explore import theme
+from labkit.explore.balls import ball_traces
+from labkit.explore.images import data_uri, pixels_of
+from labkit.explore.networks import FORMATS, network_traces, tensor_graph
 from labkit.explore.stills import MIME
 
 HEIGHT = 360
-LOSSY_FROM = 128 * 128  # pixels from which a photograph is sent as WebP rather than PNG
 
 Series = Mapping[str, Any]
 
@@ -231,6 +230,69 @@ def treemap(
     return _finish(figure, _meta(alt, caption, name), checks.integer(height, "height", low=100, high=2000))
 
 
+def ball_chart(
+    points: Mapping[str, Sequence[float]],
+    *,
+    alt: str,
+    caption: str,
+    x_title: str,
+    y_title: str,
+    size_title: str,
+    groups: Mapping[str, str] | None = None,
+    name: str | None = None,
+    height: int = 480,
+) -> BookFigure:
+    """Return a labelled ball for each entry of `points` (name -> x, y, size): x on a log axis, the size as its area.
+
+    `groups` gives the group of each name, which sets its colour; `size_title` says, with the unit, what the areas are.
+
+    Raises TypeError or ValueError for anything but three numbers with x > 0 and size > 0, or a name without a group.
+
+    >>> ball_chart({"AlexNet": (720, 57.2, 60), "VGG-16": (15_300, 71.5, 138)}, alt="VGG-16 costs more and is better.",
+    ...            caption="Two networks.", x_title="multiply-adds (M)", y_title="accuracy (%)", size_title="M weights")
+    Figure('Two networks.')
+    """
+    balls = {label: _vector(values, f"point {label!r}", 3) for label, values in _mapping(points, "points").items()}
+    for values in balls.values():
+        checks.positive(values[0], "x"), checks.positive(values[2], "size")
+    group_of = {b: "" if groups is None else groups[checks.choice(b, "groups", groups)] for b in balls}
+    traces = [t | _fill(i, 2) for i, t in enumerate(ball_traces(balls, group_of, _text(size_title, "size_title")))]
+    figure = _figure(traces, alt=alt, caption=caption, x_title=x_title, y_title=y_title, name=name, height=height)
+    return figure.update_xaxes(_log([x for x, _, _ in balls.values()])).update_layout(legend_itemsizing="constant")
+
+
+def tensor_network(
+    formats: str | Sequence[str],
+    *,
+    alt: str,
+    caption: str,
+    d: int = 4,
+    columns: int = 2,
+    name: str | None = None,
+) -> BookFigure:
+    """Return tensor formats as graphs: balls are factors, lines between them summed indices, legs the d modes.
+
+    `formats` is one or more of `labkit.explore.networks.FORMATS`; the graphs stand in `columns` columns. Raises
+    TypeError or ValueError for an unknown format, none at all, or a d that it does not have.
+    Chapter 8; lecture 000:508-541.
+
+    >>> tensor_network(["tt", "tucker"], alt="Four balls in a row, and five in a star.", caption="Train and Tucker.")
+    Figure('Train and Tucker.')
+    """
+    names = [formats] if isinstance(formats, str) else list(checks.instance(formats, "formats", (list, tuple)))
+    if not names:
+        raise ValueError("formats must name at least one format, got none")
+    graphs = {FORMATS[checks.choice(f, "formats", FORMATS)]: tensor_graph(f, d) for f in names}
+    columns = checks.integer(columns, "columns", low=1, high=4)
+    inks = [_colour(0), _colour(1), _colour(0), _colour(0), theme.LIGHT["--lk-background"]]
+    figure = BookFigure()
+    for trace, ink in zip(network_traces(graphs, columns), [*inks, inks[-1]], strict=True):
+        figure.add_trace(trace).data[-1].update({"marker_color": ink, "line_color": ink, "line_width": 2.5})
+    figure.update_xaxes(visible=False).update_yaxes(visible=False).update_layout(showlegend=False)
+    figure.update_layout(margin={"l": 8, "r": 8, "b": 8})
+    return _finish(figure, _meta(alt, caption, name), 100 + 170 * -(-len(graphs) // columns))
+
+
 def pictures(
     images: Mapping[str, Any],
     *,
@@ -247,12 +309,12 @@ def pictures(
     >>> pictures({"black": np.zeros((2, 2))}, alt="A black square.", caption="Nothing to see.")
     Figure('Nothing to see.')
     """
-    pixels = {label: _pixels(image, label) for label, image in _mapping(images, "images").items()}
+    pixels = {label: pixels_of(image, label) for label, image in _mapping(images, "images").items()}
     columns = checks.integer(min(len(pixels), 4) if columns is None else columns, "columns", low=1)
     rows = -(-len(pixels) // columns)
     grid = make_subplots(rows, columns, subplot_titles=list(pixels), horizontal_spacing=0.02, vertical_spacing=0.1)
     for i, (label, image) in enumerate(pixels.items()):
-        source = {"type": "image", "name": label, "source": _data_uri(image), "hoverinfo": "skip"}
+        source = {"type": "image", "name": label, "source": data_uri(image), "hoverinfo": "skip"}
         grid.add_trace(source, row=i // columns + 1, col=i % columns + 1)
     grid.update_xaxes(visible=False).update_yaxes(visible=False)
     sizes = {label: [image.shape[1], image.shape[0]] for label, image in pixels.items()}
@@ -353,7 +415,7 @@ def _curves(x: Any, series: Any, *, x_log: bool, y_log: bool) -> list[tuple[str,
 def _vector(values: Any, name: str, n: int | None = None, *, positive: bool = False) -> list:
     vector = checks.array(values, name, ndim=1)
     if n is not None and len(vector) != n:
-        raise ValueError(f"{name} must have {n} values, one per place on the x axis, got {len(vector)}")
+        raise ValueError(f"{name} must have {n} values, got {len(vector)}")
     if positive and (vector <= 0).any():
         raise ValueError(f"{name} must be positive on a log axis, got {vector.min()}")
     return _short(values if np.asarray(values).dtype.kind in "iu" else vector, name)
@@ -414,30 +476,3 @@ def _mark(figure: BookFigure, marks: Mapping[str, float] | None, *, log: bool = 
         place_of_text = float(np.log10(x)) if log else x  # plotly places text, but not shapes, by the exponent
         figure.add_annotation(text=label, x=place_of_text, y=1, yref="paper", showarrow=False, xanchor="left", xshift=4)
     return figure
-
-
-def _pixels(image: Any, label: str) -> np.ndarray:
-    """Return `image` as uint8 of shape (h, w) or (h, w, 3); values outside [0, 1] are refused, never clipped."""
-    name = f"image {label!r}"
-    array = checks.array(image, name)
-    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] != 3):
-        raise ValueError(f"{name} must have shape (h, w) or (h, w, 3), got {array.shape}")
-    if np.asarray(image).dtype == np.uint8:
-        return array.astype(np.uint8)
-    if array.min() < 0 or array.max() > 1:
-        raise ValueError(f"{name} must hold values between 0 and 1, got {array.min():.4g} to {array.max():.4g}")
-    return np.round(array * 255).astype(np.uint8)
-
-
-def _data_uri(pixels: np.ndarray) -> str:
-    encoded = {"png": _encode(pixels, "png", optimize=True)}
-    if pixels.shape[0] * pixels.shape[1] >= LOSSY_FROM:
-        encoded["webp"] = _encode(pixels, "webp", quality=90)
-    kind = min(encoded, key=lambda k: len(encoded[k]))
-    return f"data:image/{kind};base64,{base64.b64encode(encoded[kind]).decode()}"
-
-
-def _encode(pixels: np.ndarray, kind: str, **options: Any) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, kind, **options)
-    return buffer.getvalue()

@@ -31,6 +31,7 @@ STYLE = {
     "axes.axisbelow": True,
     "text.parse_math": False,
 }
+_STEPS = {"top": 1, "bottom": -1, "right": 1, "left": -1}  # the words of plotly's textposition; middle, center: 0
 _SENTINELS = {"text": "#010203", "grid": "#040506", "axis": "#070809"}  # swapped for the page's own colours below
 _VARIABLES = {"text": "--lk-text", "grid": "--lk-grid", "axis": "--lk-axis"}
 
@@ -64,12 +65,14 @@ def _draw(axes: Axes, traces: list[dict], layout: dict[str, Any]) -> None:
     for name in "xy":
         options = layout.get(f"{name}axis") or {}
         axes.set(**{f"{name}label": (options.get("title") or {}).get("text", "")})
+        if options.get("visible") is False:
+            axes.set_axis_off()
         if options.get("type") == "log":
             axes.set(**{f"{name}scale": "log"})
             getattr(axes, f"{name}axis").set_major_formatter(LogFormatter())
             getattr(axes, f"{name}axis").set_minor_formatter(LogFormatter())
     _draw_marks(axes, layout)
-    if len(traces) > 1:
+    if len(traces) > 1 and layout.get("showlegend") is not False:
         axes.legend(frameon=False, ncols=3, loc="lower left", bbox_to_anchor=(0, 1))
 
 
@@ -84,10 +87,30 @@ def _lines(axes: Axes, traces: list[dict], layout: dict[str, Any]) -> None:
     for i, trace in enumerate(traces):
         line, marker = trace.get("line") or {}, trace.get("marker") or {}
         symbol = MARKERS.get(marker.get("symbol", ""), "o") if "markers" in trace.get("mode", "lines") else ""
-        style: dict[str, Any] = {"linestyle": DASHES.get(line.get("dash", ""), "-"), "marker": symbol, "linewidth": 2}
+        dash = DASHES.get(line.get("dash", ""), "-") if "lines" in trace.get("mode", "lines") else ""
+        style: dict[str, Any] = {"linestyle": dash, "marker": symbol, "linewidth": 2}
         y = _values(trace["y"])
         x = _values(trace["x"]) if "x" in trace else np.arange(len(y))
+        if "text" in trace:
+            _balls(axes, x, y, trace, line.get("color") or _colour(i))
+            continue
         axes.plot(x, y, color=line.get("color") or _colour(i), label=trace.get("name"), **style)
+
+
+def _balls(axes: Axes, x: np.ndarray, y: np.ndarray, trace: dict, color: str) -> None:
+    """Draw balls with their names beside them; plotly gives diameters in pixels, matplotlib wants areas in points."""
+    marker, points = trace["marker"], 0.72 * np.broadcast_to(_values(trace["marker"]["size"]), x.shape)
+    ink = {"color": marker.get("color", color), "alpha": marker.get("opacity", 1.0), "zorder": 3}
+    axes.scatter(x, y, points**2, **ink, label=trace.get("name"))
+    sides = _values(trace["textposition"])
+    for left, bottom, size, name, side in zip(x, y, points, _values(trace["text"]), sides, strict=True):
+        up, across = (_STEPS.get(word, 0) for word in side.split())
+        place: dict[str, Any] = {
+            "xytext": (across * (size / 2 + 2), up * (size / 2 + 2)),
+            "textcoords": "offset points",
+        }
+        place |= {"ha": ("right", "center", "left")[across + 1], "va": ("top", "center", "bottom")[up + 1]}
+        axes.annotate(name, (left, bottom), fontsize=8, **place)
 
 
 def _bars(axes: Axes, traces: list[dict], layout: dict[str, Any]) -> None:

@@ -6,36 +6,12 @@ import statistics
 
 import pytest
 
-from labkit.explore import Choice, Explorer, Field, Grid, Lines, Series, Slider, Steps, Toggle, theme
+from labkit.explore import Choice, Explorer, Field, Grid, Lines, Series, Slider, Steps, Toggle
 from labkit.explore.pages import STATIC
 from labkit.explore.svd import svd_explorer
-from tests.browser import launch, serve
+from tests.browser import explorer_page, launch, serve
 
-PAGE = """<!doctype html><html lang="en" data-theme="light"><meta charset="utf-8">
-<meta name="viewport" content="width=device-width"><title>Explorers</title><link rel="icon" href="data:,">
-<style>{style}</style><script type="module" src="mount.js"></script><body><main>{figures}</main></html>"""
 PICTURE = "document.querySelector('figure[data-view=reconstruction] canvas').toDataURL()"
-
-
-@pytest.fixture
-def open_page(tmp_path):
-    """Return a function that puts explorers on a page and opens it."""
-    from contextlib import contextmanager
-
-    @contextmanager
-    def opened(*explorers, **context):
-        shutil.copytree(STATIC, tmp_path / "site")
-        figures = "".join(explorer.static_html() for explorer in explorers)
-        page_text = PAGE.format(style=theme.css_variables(), figures=figures)
-        (tmp_path / "site" / "index.html").write_text(page_text, encoding="utf-8")
-        with serve(tmp_path / "site") as url, launch(**context) as (page, complaints):
-            page.goto(url)
-            if context.get("java_script_enabled", True):
-                page.wait_for_selector("[data-ready]", timeout=30_000)
-            yield page
-            assert complaints.seen == []
-
-    return opened
 
 
 def press(page, locator, key):
@@ -151,8 +127,7 @@ def test_without_scripts_the_still_is_there(open_page):
 def test_an_error_on_the_page_is_shown(tmp_path):
     shutil.copytree(STATIC, tmp_path / "site")
     figure = re.sub(r'"data":"[^"]*"', '"data":"AAAA"', controls_explorer().static_html())
-    text = PAGE.format(style=theme.css_variables(), figures=figure)
-    (tmp_path / "site" / "index.html").write_text(text, encoding="utf-8")
+    (tmp_path / "site" / "index.html").write_text(explorer_page(figure), encoding="utf-8")
     with serve(tmp_path / "site") as url, launch() as (page, complaints):
         page.goto(url)
         assert "could not start" in page.inner_text(".lk-error")

@@ -24,6 +24,7 @@ CALLS = {
     "histogram": (figures.histogram, ([1.0, 2.0, 2.5],), AXES),
     "heatmap": (figures.heatmap, (MATRIX,), AXES | {"value_title": "entry"}),
     "treemap": (figures.treemap, ({"a": 1.0, "b": 2.0},), {"value_title": "weights"}),
+    "ball_chart": (figures.ball_chart, ({"a": (1, 2, 3), "b": (10, 1, 1)},), AXES | {"size_title": "M weights"}),
     "pictures": (figures.pictures, ({"ramp": IMAGE},), {}),
 }
 KINDS = pytest.mark.parametrize("kind", CALLS)
