@@ -11,12 +11,15 @@ COMMANDS = {
     "data": ("labkit.fetch:main", "download the full MNIST set into the cache (11 MB)"),
     "assign": ("labkit.__main__:assign", "make a lab's release notebook from the instructor's"),
     "check": ("labkit.__main__:check", "run the visible checks of a lab notebook"),
+    "grade": ("labkit.__main__:grade", "grade a class of submissions"),
+    "similar": ("labkit.__main__:similar", "list pairs of submissions whose code is alike"),
+    "demo-class": ("labkit.__main__:demo_class", "make up a class of submissions for trying the grader"),
 }
 
 
 def usage() -> str:
     """Return the list of commands."""
-    lines = [f"  {name:<8} {text}" for name, (_, text) in COMMANDS.items()]
+    lines = [f"  {name:<10} {text}" for name, (_, text) in COMMANDS.items()]
     return "\n".join(["usage: python -m labkit COMMAND [OPTIONS]", "", *lines])
 
 
@@ -41,6 +44,21 @@ def assign(arguments: Sequence[str]) -> int:
 def check(arguments: Sequence[str]) -> int:
     """Run `check` of the grader."""
     return grader(["check", *arguments])
+
+
+def grade(arguments: Sequence[str]) -> int:
+    """Run `grade` of the grader."""
+    return grader(["grade", *arguments])
+
+
+def similar(arguments: Sequence[str]) -> int:
+    """Run `similar` of the grader."""
+    return grader(["similar", *arguments])
+
+
+def demo_class(arguments: Sequence[str]) -> int:
+    """Run `demo-class` of the grader."""
+    return grader(["demo-class", *arguments])
 
 
 def grader(words: Sequence[str]) -> int:

@@ -1,7 +1,7 @@
 """The page that a student gets: points, what each named check found, and of hidden checks their names only."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -11,7 +11,7 @@ from labkit.grading.gradebook import Grade
 from labkit.grading.late import Late
 from labkit.grading.model import Lab, Receipt
 from labkit.grading.page import bar, el, join, name, ring, write_page
-from labkit.grading.results import Pending, Result
+from labkit.grading.results import PERSON, Pending, Result
 from labkit.grading.text import slug
 from labkit.html import Markup
 
@@ -31,6 +31,12 @@ SENTENCES = {
     "not-ipynb": "The name of the file does not end in .ipynb. It was read nevertheless.",
     "several-files": "You handed in several files. The one that is worth most counts.",
 }
+STOPPED = {
+    "raised": "stopped with an error",
+    "slow-cell": "took too long",
+    "killed": "ended the program that ran it",
+}
+_PLACE = re.compile(r"cell (\d+):")  # as `match` counts them
 NOTHING: Mapping[str, str] = {}
 
 
@@ -110,8 +116,21 @@ def _total(grade: Grade) -> Markup:
 def _notes(result: Result) -> list[Markup]:
     """Return what concerns the student, each sentence once."""
     kinds = [result.status, *(flag.kind for flag in result.flags)]
-    sentences = dict.fromkeys(SENTENCES[kind] for kind in kinds if kind in SENTENCES)
+    sentences = dict.fromkeys([*(SENTENCES[kind] for kind in kinds if kind in SENTENCES), *_stopped(result)])
     return [el("div", *(el("p", sentence) for sentence in sentences), class_="card note")] if sentences else []
+
+
+def _stopped(result: Result) -> Iterator[str]:
+    """Yield which cells did not run to their end: their places only, what they raised may repeat a hidden input."""
+    groups = []
+    for kind, words in STOPPED.items():
+        found = [match[1] for flag in result.flags if flag.kind == kind and (match := _PLACE.match(flag.text))]
+        if found:
+            cells = f"cell {found[0]}" if len(found) == 1 else f"cells {', '.join(found[:-1])} and {found[-1]}"
+            groups.append(f"{cells} {words}")
+    if groups:
+        how = "Restart the kernel and run all cells to see it; cells of text count, too."
+        yield f"When your notebook ran from top to bottom, {'; '.join(groups)}. {how}"
 
 
 def _question(result: Result, question: str, receipts: list[Receipt], title: str) -> Markup:
@@ -125,15 +144,24 @@ def _question(result: Result, question: str, receipts: list[Receipt], title: str
 
 
 def _check(receipt: Receipt) -> Markup:
-    """Return one named check; the message of a hidden one could give its inputs away, so it stays out."""
+    """Return one named check; a message that could give hidden inputs away stays out."""
     mark, word = ("✓", "passed") if receipt.passed else ("✗", "not passed")
     badge = el("span", mark, class_="badge", role="img", aria_label=word)
     label = el("span", receipt.check, *([el("span", "hidden", class_="tag")] if receipt.hidden else []))
     worth = f"{receipt.earned:g} of {receipt.points:g}" if receipt.points else ""
     points = el("span", worth, class_="points small soft")
-    shown = receipt.message.strip() if not (receipt.hidden or receipt.passed) else ""
-    more = [el("div", el("pre", shown), class_="more")] if shown else []
-    return el("li", badge, label, points, *more, class_="pass" if receipt.passed else "fail")
+    return el("li", badge, label, points, *_more(receipt), class_="pass" if receipt.passed else "fail")
+
+
+def _more(receipt: Receipt) -> list[Markup]:
+    """Return what a person wrote, or what a failed check found."""
+    shown = receipt.shown.strip()
+    if receipt.check == PERSON:
+        return [el("div", el("p", el("q", shown)), class_="more")] if shown else []
+    if receipt.passed or receipt.hidden:
+        return []
+    again = el("p", "Run this check in your notebook to see what it finds.", class_="soft small")
+    return [el("div", el("pre", shown) if shown else again, class_="more")]
 
 
 def _manual(item: Pending, title: str) -> Markup:

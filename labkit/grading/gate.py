@@ -1,16 +1,21 @@
 """The gate: before a lab is released, its checks must judge the instructor's own samples as the instructor does."""
 
+import contextlib
 import multiprocessing
+import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 from tqdm import tqdm
 
 from labkit import checks
 from labkit.grading.errors import GateError
+from labkit.grading.job import preload
 from labkit.grading.model import Cell, Lab, Receipt
-from labkit.grading.oracle import LocalOracle
+from labkit.grading.oracle import LocalOracle, Oracle
+from labkit.grading.proxy import SandboxedOracle
 from labkit.grading.trusted import earned, score
 
 SEEDS = (b"gate-1", b"gate-2")  # a check that passes for one draw of its inputs must pass for another
@@ -68,12 +73,19 @@ def refuse_failures(lab: Lab, rows: Sequence[Row]) -> None:
         raise GateError("\n".join([f"{lab.name}: the checks do not judge the samples as listed:", *problems]))
 
 
+def oracle_for(lab: Lab) -> AbstractContextManager[Oracle]:
+    """Return what runs a sample: a sandbox with time limits as at grading, or this process where there is none."""
+    if sys.platform != "linux":
+        return contextlib.nullcontext(LocalOracle())
+    return SandboxedOracle(preload=preload(lab))
+
+
 def _row(task: tuple[Lab, Variant]) -> Row:
     lab, variant = task
-    oracle = LocalOracle()
     try:
-        receipts = score(lab, variant.cells, oracle, seed=SEEDS[0])
-        again = score(lab, (), oracle, seed=SEEDS[1])  # the student's names are there already
+        with oracle_for(lab) as oracle:
+            receipts = score(lab, variant.cells, oracle, seed=SEEDS[0])
+            again = score(lab, (), oracle, seed=SEEDS[1])  # the student's names are there already
     except Exception as error:
         return Row(variant.title, {}, (f"the instructor's cells raised {type(error).__name__}: {error}",))
     scores = {question.name: earned(receipts[question.name]) for question in lab.automatic}

@@ -22,7 +22,7 @@ from typing import Any
 from labkit import checks, paths
 from labkit.grading.errors import LabError
 from labkit.grading.late import Late
-from labkit.grading.results import Result, with_marks
+from labkit.grading.results import Result
 from labkit.grading.roster import COLUMNS, Roster, Student, column, read_table
 from labkit.grading.text import visible
 
@@ -104,51 +104,6 @@ def cell(value: Any) -> str:
     first = unicodedata.normalize("NFKC", text.lstrip(" \xa0\u3000"))[:1]  # a full-width equals sign counts, too
     formula = first in tuple("=+-@\t\r\n") and text != "-"  # the dash alone is Moodle's word for no grade
     return ("'" if formula else "") + visible(text, keep="\n")
-
-
-def read_marks(path: str | Path) -> dict[str, dict[str, float]]:
-    """Return the points that a person gave, by student and question, from a CSV file: student, question, points.
-
-    Other columns are comments. A line without points is one that is still to be marked.
-    """
-    path = Path(path)
-    header, *rows = read_table(path)
-    places = [column(header, [name]) for name in ("student", "question", "points")]
-    if None in places:
-        raise LabError(f"{path} needs the columns student, question and points, it has {header}")
-    marks: dict[str, dict[str, float]] = defaultdict(dict)
-    for i, row in enumerate(rows, start=2):
-        student, question, points = (row[place] if place < len(row) else "" for place in places if place is not None)
-        if points.strip():
-            marks[student][question] = _points(points, f"{path}, row {i}")
-    return dict(marks)
-
-
-def apply_marks(results: Iterable[Result], marks: Mapping[str, Mapping[str, float]]) -> list[Result]:
-    """Return the results with the points that a person gave, where the answer is still pending.
-
-    Raises LabError for a student without a result, and for more points than the question has.
-    """
-    results = list(results)
-    unknown = sorted(set(marks) - {result.student for result in results})
-    if unknown:
-        raise LabError(f"there are marks for students without a result: {', '.join(map(repr, unknown[:5]))}")
-    return [_marked(result, marks.get(result.student, {})) for result in results]
-
-
-def _marked(result: Result, marks: Mapping[str, float]) -> Result:
-    open_ = [pending.question for pending in result.pending if pending.question in marks]
-    try:
-        return with_marks(result, {question: marks[question] for question in open_})
-    except ValueError as error:
-        raise LabError(f"the marks of {result.student!r}: {error}") from error
-
-
-def _points(text: str, where: str) -> float:
-    try:
-        return checks.number(float(text.replace(",", ".")), "points", low=0)
-    except ValueError as error:
-        raise LabError(f"{where}: points must be a number of at least 0, got {text!r}") from error
 
 
 def _plain(results: list[Result], late: Mapping[str, Late], roster: Roster | None, title: str) -> list[list[Any]]:

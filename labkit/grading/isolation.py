@@ -31,6 +31,8 @@ DEVICES = ("null", "zero", "full", "random", "urandom")
 STAGES = ("/mnt", "/media", "/srv", "/opt")  # somewhere to build a root; seen by the student's process only
 FIRST_UID = 1_900_000_000  # far from the users of any real machine
 SLOTS = 1000
+MOST_BUSY = 4  # tasks of one submission that run at once before they must give way
+LOWEST = 19
 _slots = itertools.count()
 HOME = "/tmp"
 PATH = "/usr/bin:/bin:/usr/sbin:/sbin"
@@ -112,14 +114,14 @@ class Sandbox:
 
     def placed(self) -> "Sandbox":
         """Return the sandbox with a user id that no other running command has, if we may choose one."""
-        if os.getuid() != 0 or self.rung is LIMITS_ONLY:
+        if os.getuid() != 0 or self.rung == LIMITS_ONLY:
             return self
         return replace(self, uid=FIRST_UID + os.getpid() % 60_000 * SLOTS + next(_slots) % SLOTS)
 
     def rlimits(self) -> dict[str, int]:
         """Return the limits for the process to set on itself, by the names of the `resource` module."""
         limits = self.resources.as_rlimits()
-        if self.placed().uid is None and (self.rung is LIMITS_ONLY or kernel() < (5, 14)):
+        if self.placed().uid is None and (self.rung == LIMITS_ONLY or kernel() < (5, 14)):
             limits["RLIMIT_NPROC"] += tasks_of(os.getuid())  # the kernel counts all that the user runs
         return limits
 
@@ -192,15 +194,14 @@ class Sandbox:
             lines += staged(path)
         lines += ["mount -o remount,bind,ro,nosuid .", f"cd {stage}"]
         user = ["--bounding-set=-all", "--inh-caps=-all", "--no-new-privs"] if self.uid is None else self.drop()[1:]
-        inner = f'cd {HOME}; exec setpriv {" ".join(user)} -- "$@"'
+        inner = f'cd {HOME}; unset OLDPWD; exec setpriv {" ".join(user)} -- "$@"'
         return "\n".join([*lines, f"exec chroot . /bin/sh -c '{inner}' sh \"$@\""])
 
     def visible(self) -> list[Path]:
         """Return what is bound into the sandbox: system, interpreter, labkit, data; none of them inside another."""
         wanted: list[str | Path] = [*SYSTEM, *CONFIGURATION, sys.base_prefix, sys.prefix, PACKAGE, *self.read_only]
         found: list[Path] = []
-        for name in wanted:
-            path = Path(name)
+        for path in (path for name in wanted for path in (Path(name), Path(name).resolve())):  # a link, and its target
             if path.exists() and not any(path.is_relative_to(other) for other in found):
                 found.append(path)
         return found
@@ -212,10 +213,10 @@ def bound(path: Path) -> list[str]:
 
 def staged(path: Path) -> list[str]:
     """Return shell lines that show a path, read-only, below the current folder."""
-    here = quote(f".{path}")
+    here, above = quote(f".{path}"), f"mkdir -p {quote(f'.{path.parent}')}"
     if path.is_symlink():
-        return [f"ln -s {quote(os.readlink(path))} {here}"]
-    make = f"mkdir -p {here}" if path.is_dir() else f"mkdir -p {quote(f'.{path.parent}')}; : > {here}"
+        return [above, f"ln -s {quote(os.readlink(path))} {here}"]
+    make = f"mkdir -p {here}" if path.is_dir() else f"{above}; : > {here}"
     flags = "ro,nosuid" if path.is_relative_to("/dev") else "ro,nosuid,nodev"
     return [make, f"mount --bind {quote(str(path))} {here}", f"mount -o remount,bind,{flags} {here}"]
 
@@ -259,7 +260,7 @@ class Process:
         if self.popen.returncode is not None:
             return set()
         found = {*descendants(self.popen.pid), *(pid for pid, start in self.seen.items() if started(pid) == start)}
-        if self.sandbox.rung is LIMITS_ONLY:
+        if self.sandbox.rung == LIMITS_ONLY:
             sessions = {session_of(pid) for pid in found} & {*found, self.popen.pid}
             found |= {pid for pid in all_processes() if session_of(pid) in sessions}
         if self.sandbox.uid is not None:
@@ -270,6 +271,14 @@ class Process:
     def memory(self) -> int:
         """Return the real memory of the tree in bytes; what its processes share counts once for each."""
         return sum(map(resident, self.tree()))
+
+    def restrain(self) -> None:
+        """Give a tree of many busy tasks the lowest priority: it must not slow other submissions down."""
+        tasks = [task for pid in self.tree() for task in tasks_in(pid)]
+        if sum(fields_in(task)[:1] == ["R"] for task in tasks) > MOST_BUSY:
+            for task in tasks:
+                with contextlib.suppress(OSError):
+                    os.setpriority(os.PRIO_PROCESS, int(task.name), LOWEST)
 
     def kill(self, *, patience: float = 5.0) -> bool:
         """End every process and remove every file of the command; tell whether nothing is left."""
@@ -290,10 +299,22 @@ def all_processes() -> list[int]:
     return [int(name) for name in os.listdir("/proc") if name.isdigit()]
 
 
-def status_fields(pid: int) -> list[str]:
-    """Return the fields of /proc/PID/stat from the state on, or none if the process is gone."""
+def tasks_in(pid: int) -> list[Path]:
+    """Return the folders of a process's threads in /proc."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text(encoding="latin-1").rpartition(")")[2].split()
+        return list(Path(f"/proc/{pid}/task").iterdir())
+    except OSError:
+        return []
+
+
+def status_fields(pid: int) -> list[str]:
+    return fields_in(Path(f"/proc/{pid}"))
+
+
+def fields_in(folder: Path) -> list[str]:
+    """Return the fields of a process's or thread's stat file from the state on, or none if it is gone."""
+    try:
+        return (folder / "stat").read_text(encoding="latin-1").rpartition(")")[2].split()
     except OSError:
         return []
 
@@ -322,11 +343,7 @@ def owner_of(pid: int) -> int | None:
 
 def tasks_of(uid: int) -> int:
     """Return how many threads a user runs."""
-    total = 0
-    for pid in all_processes():
-        with contextlib.suppress(OSError):
-            total += len(os.listdir(f"/proc/{pid}/task")) if owner_of(pid) == uid else 0
-    return total
+    return sum(len(tasks_in(pid)) for pid in all_processes() if owner_of(pid) == uid)
 
 
 def kernel() -> tuple[int, ...]:
@@ -383,7 +400,7 @@ def why_not(rung: Rung) -> str:
     missing = [tool for tool in tools.get(rung, []) if shutil.which(tool, path=PATH) is None]
     if missing:
         return f"not installed: {', '.join(missing)}"
-    if rung is OTHER_USER and os.getuid() != 0:
+    if rung == OTHER_USER and os.getuid() != 0:
         return "only root can become another user"
     try:
         facts, problem = trial(Sandbox(rung))
@@ -417,7 +434,7 @@ def broken_promises(rung: Rung, facts: dict) -> Iterator[str]:
             yield "the network is open"
         if not facts["hidden"] or facts["processes"] > 4:
             yield "the machine is in sight"
-    if rung is not LIMITS_ONLY and facts["rights"] and os.getuid() == 0:
+    if rung != LIMITS_ONLY and facts["rights"] and os.getuid() == 0:
         yield "privileges are left"
 
 

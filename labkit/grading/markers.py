@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from labkit.grading.errors import LabError
+from labkit.grading.model import Cell
 
 SOLUTION = "SOLUTION"
 HIDDEN = "HIDDEN TESTS"
@@ -70,6 +71,18 @@ def inner(source: str, region: Region) -> str:
     return "\n".join(source.splitlines()[region.first + 1 : region.last])
 
 
+def as_released(cell: Cell) -> Cell:
+    """Return a cell as students get it: no solution, no hidden tests.
+
+    >>> as_released(Cell("c", "code", "x = 1\\n### BEGIN SOLUTION\\ny = 2\\n### END SOLUTION")).source
+    'x = 1\\n...'
+    """
+    if cell.kind != "code":
+        return cell.with_source(replace_regions(cell.source, SOLUTION, lambda region: ["*Write your answer here.*"]))
+    source = replace_regions(cell.source, SOLUTION, lambda region: [f"{region.indent}..."])
+    return cell.with_source(replace_regions(source, HIDDEN, _hidden_note))
+
+
 def announce_hidden(source: str) -> str:
     """Return a check cell that tells its `check` where hidden tests begin and end; line numbers do not change."""
     lines = source.splitlines()
@@ -78,6 +91,10 @@ def announce_hidden(source: str) -> str:
             lines[region.first] = f"{region.indent}check.hidden = True"
             lines[region.last] = f"{region.indent}check.hidden = False"
     return "\n".join(lines)
+
+
+def _hidden_note(region: Region) -> list[str]:
+    return [f"{region.indent}# More checks run here at grading."]
 
 
 def _closed(start: Region | None, kind: str, line: int, where: object) -> Region:

@@ -83,7 +83,10 @@ class Lab:
 
 @dataclass(frozen=True)
 class Receipt:
-    """What one named check found. A check that left no receipt earned nothing."""
+    """What one named check found. A check that left no receipt earned nothing.
+
+    hidden : students see its name only; private : its message may hold what the student's code saw of hidden checks
+    """
 
     question: str
     check: str
@@ -91,6 +94,12 @@ class Receipt:
     passed: bool
     message: str = ""
     hidden: bool = False
+    private: bool = False
+
+    @property
+    def shown(self) -> str:
+        """The message, if the student may see it."""
+        return "" if self.hidden or self.private else self.message
 
     @property
     def earned(self) -> float:

@@ -6,8 +6,6 @@ import stat
 from pathlib import Path
 from typing import Any
 
-import nbformat
-
 from labkit import paths
 from labkit.grading.errors import LabError
 from labkit.grading.model import Cell
@@ -20,8 +18,8 @@ def read_bytes(path: Path, *, max_bytes: int = MAX_BYTES) -> bytes:
     """Return the content of a regular file; a link, a folder, a pipe or a huge file is refused with a LabError."""
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | getattr(os, "O_NOFOLLOW", 0))
-    except OSError as error:
-        raise LabError(f"{path} cannot be read: {error.strerror}") from error
+    except (OSError, ValueError) as error:  # a ValueError if the name holds a NUL or half a character
+        raise LabError(f"{path} cannot be read: {getattr(error, 'strerror', error)}") from error
     try:
         info = os.fstat(handle)
         if not stat.S_ISREG(info.st_mode):
@@ -35,9 +33,9 @@ def read_bytes(path: Path, *, max_bytes: int = MAX_BYTES) -> bytes:
 
 
 def parse_json(content: bytes, path: Path) -> dict[str, Any]:
-    """Return the object in a JSON file, with or without a byte-order mark; a key given twice is refused."""
+    """Return the object in a JSON file in UTF-8 or UTF-16, byte-order mark or not; a key given twice is refused."""
     try:
-        value = json.loads(content.decode("utf-8-sig"), object_pairs_hook=_once)
+        value = json.loads(content.decode(json.detect_encoding(content)), object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
         raise LabError(f"{path} is not a notebook: {error}") from error
     if not isinstance(value, dict):
@@ -52,7 +50,12 @@ def read_submission(path: str | Path) -> list[Cell]:
     a regular file of at most 20 MB that holds a notebook.
     """
     path = Path(path)
-    notebook = parse_json(read_bytes(path), path)
+    return parse_submission(read_bytes(path), path)
+
+
+def parse_submission(content: bytes, path: Path) -> list[Cell]:
+    """Return the cells of a student's notebook, given its bytes; `path` is for the text of a LabError."""
+    notebook = parse_json(content, path)
     sheets = notebook.get("worksheets")
     holder = sheets[0] if isinstance(sheets, list) and sheets and isinstance(sheets[0], dict) else notebook
     cells = holder.get("cells")
@@ -66,10 +69,7 @@ def read_instructor(path: str | Path) -> list[Cell]:
     path = Path(path)
     raw = parse_json(read_bytes(path), path)
     _refuse_bad_ids(raw, path)
-    try:
-        nbformat.validate(nbformat.from_dict(raw))
-    except nbformat.ValidationError as error:
-        raise LabError(f"{path} is not a valid notebook: {error.message}") from error
+    _validate(raw, path)
     return [_strict(cell) for cell in raw["cells"]]
 
 
@@ -81,7 +81,7 @@ def write_release(path: Path, cells: list[Cell], *, lab: str) -> None:
         "nbformat": 4,
         "nbformat_minor": 5,
     }
-    nbformat.validate(nbformat.from_dict(notebook))
+    _validate(notebook, path)
     write_json(path, notebook)
 
 
@@ -107,6 +107,15 @@ def _tolerant(raw: dict[str, Any], i: int) -> Cell:
     kind = raw.get("cell_type") if raw.get("cell_type") in ("code", "markdown", "raw") else "markdown"
     name = raw["id"] if isinstance(raw.get("id"), str) and raw["id"] else f"cell-{i}"
     return Cell(name, str(kind), _text(raw.get("source", raw.get("input", ""))), **hints)
+
+
+def _validate(raw: dict[str, Any], path: Path) -> None:
+    import nbformat  # slow to import, and not needed for students' notebooks
+
+    try:
+        nbformat.validate(nbformat.from_dict(raw))
+    except nbformat.ValidationError as error:
+        raise LabError(f"{path} is not a valid notebook: {error.message}") from error
 
 
 def _text(source: Any) -> str:

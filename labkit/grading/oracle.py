@@ -5,6 +5,8 @@ import contextlib
 import io
 import linecache
 import traceback
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from labkit.grading.errors import StudentError
@@ -25,6 +27,12 @@ class Oracle(Protocol):
 
     def probe(self, source: str, name: str, args: tuple, kwargs: dict[str, Any]) -> Any:
         """Define the probe `name` with a copy of the student's names and call it."""
+
+    def allot(self, account: str) -> None:
+        """Charge the time of what follows to a question, or to the cells if the account is an empty text."""
+
+    def alone(self, names: Iterable[str], setup: Iterable[tuple[str, str]]) -> AbstractContextManager["Oracle"]:
+        """Return another oracle that has run a set-up, given as pairs (id, source), and what `names` need."""
 
 
 class LocalOracle:
@@ -59,6 +67,13 @@ class LocalOracle:
         names = dict(self.names)
         execute(source, f"<probe {name}>", names)
         return self._call(names[name], name, args, kwargs)
+
+    def allot(self, account: str) -> None:
+        """Do nothing: an instructor's samples have no time limit."""
+
+    def alone(self, names: Iterable[str], setup: Iterable[tuple[str, str]]) -> AbstractContextManager["LocalOracle"]:
+        """Return this oracle: an instructor's samples break nothing."""
+        return contextlib.nullcontext(self)
 
     def _call(self, function: Any, name: str, args: tuple, kwargs: dict[str, Any]) -> Any:
         args, kwargs = decode(encode((args, kwargs)))

@@ -10,16 +10,18 @@ import socket
 import sys
 import time
 import zlib
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from labkit.grading import isolation, wire, worker
 from labkit.grading.errors import StudentError
+from labkit.grading.replies import clean, error_text, error_type, number, text, words
 
-GRACE = 2.0  # seconds between asking the student's code to stop and ending its process
 REPLAY_SECONDS = 2.0  # for a cell that has already used up its own limit once
-TEXT = 500
+SLOWEST = 4  # a function that overran its time again and again still gets this part of it
+CELLS = ""  # the account of all cells together; every other account is a question's
 Kind = inspect.Parameter
 KINDS = (Kind.POSITIONAL_ONLY, Kind.POSITIONAL_OR_KEYWORD, Kind.VAR_POSITIONAL, Kind.KEYWORD_ONLY, Kind.VAR_KEYWORD)
 
@@ -28,22 +30,32 @@ class WorkerDied(StudentError):  # noqa: N818 - it tells what happened
     """The student's process ended, hung, or answered with something that is no answer."""
 
 
+class WorkerHung(WorkerDied):
+    """The student's process gave no answer in time."""
+
+
 class SandboxError(RuntimeError):
     """The sandbox itself does not work; no fault of the student's."""
 
 
 class OutOfTime(StudentError):  # noqa: N818
-    """The submission used up its whole time."""
+    """The cells, or the checks of one question, used up their whole time."""
 
 
 @dataclass(frozen=True)
 class Times:
-    """Seconds that a submission may take: a cell, a call, and everything together, restarts included."""
+    """Seconds that a cell, a call and a start may take, all `cells` together, and the checks of each `question`.
 
-    cell: float = 20.0
+    Restarts count. What one question uses up is not taken from another, so a submission takes at most
+    `cells` + `question` times the number of its questions.
+    """
+
+    cell: float = 60.0  # by the clock, so with room for a machine that is busy with other submissions
     call: float = 10.0
     start: float = 30.0
-    budget: float = 180.0
+    cells: float = 300.0
+    question: float = 120.0
+    grace: float = 2.0  # between asking the student's code to stop and ending its process
 
 
 @dataclass(frozen=True)
@@ -116,7 +128,7 @@ class Connection:
                 number, payload = self.channel.receive(deadline=deadline, watch=self.watch)
             reply = wire.decode(payload)
         except TimeoutError:
-            raise WorkerDied("no answer in time") from None
+            raise WorkerHung("no answer in time") from None
         except (wire.ChannelClosed, wire.WireError) as error:
             raise WorkerDied(f"the process ended or broke the channel ({error})") from None
         if number != self.number or type(reply) is not dict:
@@ -124,11 +136,12 @@ class Connection:
         return reply
 
     def watch(self) -> None:
-        """End the wait for a process that is gone or takes too much memory."""
+        """End the wait for a process that is gone or takes too much memory, and see that it gives way to others."""
         if not self.process.alive():
             raise wire.ChannelClosed("the process has ended")
         if self.process.memory() > self.most_memory:
             raise wire.ChannelClosed("the processes took more memory than allowed")
+        self.process.restrain()
 
     def close(self) -> bool:
         """End the process and all that it started; tell whether nothing is left of it."""
@@ -158,9 +171,12 @@ class SandboxedOracle:
         self.sandbox = sandbox or isolation.Sandbox(isolation.probe())
         self.times, self.seed, self.preload = times, seed, tuple(preload)
         self.reports: dict[str, CellReport] = {}
-        self.spent, self.restarts, self.clean = 0.0, 0, True
+        self.restarts, self.clean = 0, True
         self.connection: Connection | None = None
         self.calls: dict[str, int] = {}
+        self.overruns: Counter[str] = Counter()
+        self.account = CELLS
+        self.used: defaultdict[str, float] = defaultdict(float)
 
     def __enter__(self) -> "SandboxedOracle":
         return self
@@ -168,10 +184,21 @@ class SandboxedOracle:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @property
+    def spent(self) -> float:
+        """The seconds used so far, on all accounts."""
+        return sum(self.used.values())
+
     # what the checks ask for
+
+    def allot(self, account: str) -> None:
+        """Charge what follows to the account of a question, or to that of the cells."""
+        self.account = account
 
     def run(self, cell_id: str, source: str) -> str:
         """Run a cell; return what it raised as text, or an empty text. Nothing that a cell does raises here."""
+        while cell_id in self.reports:  # a student may give two cells one id
+            cell_id += "'"
         try:
             self.connect()
             report = self.run_cell(cell_id, source, self.times.cell)
@@ -205,13 +232,29 @@ class SandboxedOracle:
             raise StudentError(f"{name} is not callable")
         return StudentFunction(self, name, signature(facts.get("parameters")))
 
-    def alone(self, name: str) -> "SandboxedOracle":
-        """Return another oracle that has run only the cells which `name` needs: what others broke is whole there."""
+    def alone(self, names: Iterable[str], setup: Iterable[tuple[str, str]] = ()) -> "SandboxedOracle":
+        """Return another oracle that has run a set-up, given as pairs (id, source), and the cells that `names` need.
+
+        What other cells broke is whole there. Which cells are needed is found out before any of them runs.
+        """
         other = SandboxedOracle(self.sandbox, times=self.times, seed=self.seed, preload=self.preload)
-        other.spent = self.spent
-        for report in needed(list(self.reports.values()), name):
+        other.account, other.used, other.overruns = self.account, self.used, self.overruns
+        before = other.with_names(CellReport(*pair) for pair in setup)
+        for report in [*before, *needed(other.with_names(self.reports.values()), names, before)]:
             other.run(report.id, report.source)
         return other
+
+    def with_names(self, reports: Iterable[CellReport]) -> list[CellReport]:
+        """Return reports with the names that their cells bind and use, as a process without student code reads them."""
+        found = [(report, self.names_in(report.source)) for report in reports]
+        return [replace(report, binds=names["binds"], uses=names["uses"]) for report, names in found]
+
+    def names_in(self, source: str) -> dict[str, tuple[str, ...]]:
+        try:
+            reply = self.ask("names", self.times.call, source=source)
+        except StudentError:
+            reply = {}
+        return {key: words(reply.get(key)) for key in ("binds", "uses")}
 
     # the process
 
@@ -224,14 +267,17 @@ class SandboxedOracle:
     def connect(self) -> None:
         """Have a process that is ready; after a death, replay in a new one the cells that did not cause it."""
         while self.connection is None or not self.connection.ready:
-            start = time.monotonic()
-            deadline = start + self.allowed(self.times.start)
+            start, seconds = time.monotonic(), self.allowed(self.times.start)
             try:
                 self.warm()
                 assert self.connection is not None
-                self.connection.wait(deadline)
+                self.connection.wait(start + seconds)
+            except SandboxError:
+                self.close()
+                if seconds == self.times.start or time.monotonic() < start + seconds:
+                    raise  # else the account had too little left for a start, which is found out above
             finally:
-                self.spent += time.monotonic() - start
+                self.used[self.account] += time.monotonic() - start
             self.replay()
 
     def replay(self) -> None:
@@ -260,20 +306,26 @@ class SandboxedOracle:
         start = time.monotonic()
         try:
             assert self.connection is not None
-            return self.connection.ask(request, start + seconds + GRACE)
+            return self.connection.ask(request, start + seconds + self.times.grace)
         except WorkerDied:
             self.close()
             self.restarts += 1
             raise
         finally:
-            self.spent += time.monotonic() - start
+            self.used[self.account] += time.monotonic() - start
 
     def allowed(self, seconds: float) -> float:
-        left = self.times.budget - self.spent
+        whole = self.most(self.account)
+        left = whole - self.used[self.account]
         if left <= 0:
             self.close()
-            raise OutOfTime(f"the submission used up its {self.times.budget:g} seconds")
+            what = "the cells" if self.account == CELLS else f"the checks of {self.account}"
+            raise OutOfTime(f"{what} used up their {whole:g} seconds")
         return min(seconds, left)
+
+    def most(self, account: str) -> float:
+        """Return the seconds that an account holds."""
+        return self.times.cells if account == CELLS else self.times.question
 
     def next_seed(self, label: str) -> int:
         """Return the seed of the next use of a name: the same in every run over the same submission."""
@@ -290,7 +342,9 @@ class SandboxedOracle:
 
     def call_with(self, op: str, args: tuple, kwargs: dict[str, Any] | None, **request: Any) -> Outcome:
         sent = wire.encode((tuple(map(to_wire, args)), {key: to_wire(item) for key, item in (kwargs or {}).items()}))
-        reply = self.ask(op, request.pop("seconds", self.times.call), sent=sent, **request)
+        label = repr(request.get("target", request.get("name")))
+        seconds = request.pop("seconds", self.times.call) / min(SLOWEST, 2 ** min(self.overruns[label], 10))
+        reply = self.timed(label, lambda: self.ask(op, seconds, sent=sent, **request))
         value = self.result(reply)
         rest: dict[str, Any] = {"seconds": number(reply.get("seconds")), "output": text(reply.get("output"), 20_000)}
         if "after" not in reply:
@@ -298,6 +352,16 @@ class SandboxedOracle:
         after = self.decoded(reply["after"])
         after_args, after_kwargs = after if type(after) is tuple and len(after) == 2 else ((), {})
         return Outcome(value, True, after_args, after_kwargs, **rest)
+
+    def timed(self, label: str, ask: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """Count the calls that overran their time, so that an endless answer does not take all of it each time."""
+        try:
+            reply = ask()
+        except WorkerHung:
+            self.overruns[label] += 1
+            raise
+        self.overruns[label] += error_type(reply) == "TimeIsUp"
+        return reply
 
     def result(self, reply: dict[str, Any]) -> Any:
         """Return the value in an answer; raises StudentError if it holds an error or no value."""
@@ -380,43 +444,25 @@ def signature(parameters: Any) -> inspect.Signature | None:
     return None
 
 
-def needed(reports: list[CellReport], name: str) -> list[CellReport]:
-    """Return the cells that bind a name or, step by step, anything that those cells use, in their order."""
-    names, chosen = {name}, set()
-    while fresh := [r for r in reports if r.id not in chosen and names & set(r.binds)]:
-        chosen |= {r.id for r in fresh}
-        names |= {used for r in fresh for used in r.uses}
-    return [r for r in reports if r.id in chosen]
+def needed(reports: list[CellReport], wanted: Iterable[str], provided: Iterable[CellReport] = ()) -> list[CellReport]:
+    """Return the cells that bind names or, step by step, anything that those cells use, in their order.
+
+    Of several cells that bind a name the last counts, and those before it if it uses the name itself. What the cells
+    in `provided` bind is there already. A cell with `from x import *` may bind anything.
+    """
+    chosen = {report.id for report in reports if "*" in report.binds}
+    todo = list(wanted)
+    done = {name for report in provided for name in report.binds}.difference(todo)
+    while todo:
+        if (name := todo.pop()) not in done:
+            done.add(name)
+            found = binders(reports, name)
+            chosen |= {report.id for report in found}
+            todo += [used for report in found for used in report.uses]
+    return [report for report in reports if report.id in chosen]
 
 
-def error_type(reply: dict[str, Any]) -> str:
-    error = reply.get("error")
-    return text(error.get("type")) if type(error) is dict else ""
-
-
-def error_text(reply: dict[str, Any]) -> str:
-    """Return the error in an answer as one printable text."""
-    error = reply.get("error")
-    if type(error) is not dict:
-        return ""
-    line = error.get("line")
-    place = f" (line {line})" if type(line) is int and 0 < line < 10**6 else ""
-    return f"{text(error.get('type')) or 'Error'}: {text(error.get('message'))}{place}"
-
-
-def text(value: Any, most: int = TEXT) -> str:
-    return clean(value[:most]) if type(value) is str else ""
-
-
-def clean(value: str) -> str:
-    """Return a text that can be encoded and printed: surrogates and control characters are spelt out."""
-    plain = value.encode("utf-8", "backslashreplace").decode("utf-8")
-    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in plain)
-
-
-def number(value: Any) -> float:
-    return float(value) if type(value) in (int, float) and abs(value) < 1e9 else 0.0
-
-
-def words(value: Any) -> tuple[str, ...]:
-    return tuple(word for word in value[:2000] if type(word) is str) if type(value) is list else ()
+def binders(reports: list[CellReport], name: str) -> list[CellReport]:
+    found = [report for report in reports if name in report.binds]
+    fresh = [i for i, report in enumerate(found) if name not in report.uses]
+    return found[fresh[-1] :] if fresh else found

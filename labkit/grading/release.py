@@ -9,7 +9,7 @@ from typing import Any
 from labkit.grading.errors import LabError
 from labkit.grading.gate import Row, refuse_failures, run_gate
 from labkit.grading.lab import INSTRUCTOR, parse, read_lab
-from labkit.grading.markers import HIDDEN, SOLUTION, Region, replace_regions
+from labkit.grading.markers import as_released
 from labkit.grading.model import FORMAT, Cell, Lab
 from labkit.grading.notebook import write_json, write_release
 
@@ -55,7 +55,7 @@ def release_cells(lab: Lab) -> list[Cell]:
 
     Raises LabError if what is left is not valid Python or needs the instructor's answers.
     """
-    cells = [cell.with_source(_stripped(cell)) for cell in lab.cells]
+    cells = [as_released(cell) for cell in lab.cells]
     for cell in cells:
         if cell.role in ("solution", "check"):
             tree = parse(cell)
@@ -91,17 +91,6 @@ def sha256(content: bytes) -> str:
 
 def _public(receipt: Any) -> dict[str, Any]:
     return {"name": receipt.check, "points": receipt.points, "hidden": receipt.hidden}
-
-
-def _stripped(cell: Cell) -> str:
-    if cell.kind != "code":
-        return replace_regions(cell.source, SOLUTION, lambda region: ["*Write your answer here.*"])
-    source = replace_regions(cell.source, SOLUTION, lambda region: [f"{region.indent}..."])
-    return replace_regions(source, HIDDEN, _hidden_note)
-
-
-def _hidden_note(region: Region) -> list[str]:
-    return [f"{region.indent}# More checks run here at grading."]
 
 
 def _refuse_reference(cell: Cell, tree: ast.Module) -> None:

@@ -5,13 +5,14 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from labkit import checks, paths
 from labkit.grading.errors import LabError
 from labkit.grading.model import Receipt
 
 RESULTS = "results.jsonl"
+PERSON = "marked by a person"  # the receipt of points that no check gave
 
 # timeout, crashed: graded as far as the code went; unreadable: no notebook; error: the grader's own fault
 STATUSES = ("graded", "timeout", "crashed", "unreadable", "error")
@@ -154,18 +155,26 @@ def finished(results: Iterable[Result]) -> dict[tuple[str, str, str], Result]:
     return {result.key: result for result in results if result.status in FINISHED}
 
 
-def with_marks(result: Result, marks: Mapping[str, float]) -> Result:
+class Mark(NamedTuple):
+    """The points that a person gives for an answer, and a word to the student."""
+
+    points: float
+    comment: str = ""
+
+
+def with_marks(result: Result, marks: Mapping[str, Mark]) -> Result:
     """Return a result with the points that a person gave, and a receipt; the questions marked are no longer pending.
 
     >>> result = Result("a.ipynb", "a", "Ada", "", "", "", "graded", {"q5": 2.0}, pending=(Pending("q5", 2.0, "Yes."),))
-    >>> with_marks(result, {"q5": 1.5}).scores
+    >>> with_marks(result, {"q5": Mark(1.5)}).scores
     {'q5': 1.5}
     """
     for question in marks:
         checks.choice(question, "the question marked", [pending.question for pending in result.pending])
     left = tuple(pending for pending in result.pending if pending.question not in marks)
-    receipts = tuple(Receipt(name, "marked by a person", points, points > 0) for name, points in marks.items())
-    return replace(result, scores=result.scores | dict(marks), pending=left, receipts=result.receipts + receipts)
+    receipts = tuple(Receipt(name, PERSON, points, points > 0, comment) for name, (points, comment) in marks.items())
+    scores = result.scores | {name: mark.points for name, mark in marks.items()}
+    return replace(result, scores=scores, pending=left, receipts=result.receipts + receipts)
 
 
 def _ends_a_line(file: BinaryIO) -> bool:

@@ -5,14 +5,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 
-from labkit.grading.gradebook import Grade, counted, write_csv
+from labkit.grading.gradebook import Grade, counted
 from labkit.grading.late import Late
+from labkit.grading.marks import MARKS, extend_marks
 from labkit.grading.page import el, histogram, join, name, table, write_page
 from labkit.grading.results import Flag, Pending, Result
 from labkit.grading.text import slug
 from labkit.html import Markup
 
-REVIEW, MARKS = "review.html", "marks.csv"
+REVIEW = "review.html"
 SECTIONS = {
     "questions": "Questions",
     "flags": "Flags",
@@ -32,16 +33,13 @@ def write_review(
     titles: Mapping[str, str] = NOTHING,
     late: Mapping[str, Late] | None = None,
 ) -> Path:
-    """Write review.html into a folder and, unless it is there already, marks.csv for the answers a person reads.
+    """Write review.html into a folder, and into marks.csv a line for each answer that a person has to read.
 
     title : the lab's name; titles : what to call each question; late : what each file loses
     """
     path = Path(folder) / REVIEW
     write_page(path, f"{title}: review", review_body(results, title=title, titles=titles, late=late or {}), wide=True)
-    marks = Path(folder) / MARKS
-    rows = [[r.student, pending.question, "", r.name, r.submission] for r, pending in _queue(results)]
-    if rows and not marks.exists():  # it may hold a person's work
-        write_csv(marks, [["student", "question", "points", "name", "file"], *rows])
+    extend_marks(Path(folder) / MARKS, results)
     return path
 
 
@@ -126,7 +124,7 @@ def _manual(results: Sequence[Result], titles: Mapping[str, str]) -> list[Markup
         who = el("span", el("strong", name(result.name)), f" ({result.student})")
         head = el("div", who, el("span", f"of {pending.points:g}", class_="points soft"), class_="head")
         groups[pending.question].append(el("div", head, answer, class_="card", id=f"answer-{slug(result.submission)}"))
-    how = f"Write the points into {MARKS}; the next run adds them."
+    how = f"Write the points into {MARKS}, with a comment for the student if you like; the next run adds them."
     parts = [
         join([el("h3", titles.get(question, question)), el("div", *cards, class_="answers")])
         for question, cards in groups.items()

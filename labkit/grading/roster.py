@@ -109,15 +109,18 @@ def read_table(path: Path) -> list[list[str]]:
         text = read_bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise LabError(f"{path} is not in UTF-8 (byte {error.start}); save it as 'CSV UTF-8'") from error
-    first = text.split("\n", 1)[0]
-    delimiter = max(",;\t", key=first.count)
     try:
-        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
+        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter(text), strict=True))
     except csv.Error as error:
         raise LabError(f"{path} is not a CSV file: {error}") from error
     if not rows or not any(rows[0]):
         raise LabError(f"{path} is empty; the first line names the columns")
     return rows
+
+
+def delimiter(text: str) -> str:
+    """Return what separates the cells of a CSV file: a comma, a semicolon or a tab, by its first line."""
+    return max(",;\t", key=text.split("\n", 1)[0].count)
 
 
 def column(header: Sequence[str], names: Iterable[str]) -> int | None:

@@ -12,19 +12,30 @@ from labkit.grading.errors import LabError, StudentError
 from labkit.grading.model import Receipt
 
 MAX_LINES = 6
+MAX_TEXT = 600  # characters; a result that is quoted in a message may be long
 
 
 class Sheet:
     """Collects the receipts of one question: `with check("the error identity", points=2): assert ...`.
 
-    A block that raises has failed; the question's function goes on after it. `hidden` is set by the grader
-    while hidden tests run.
+    A block that raises has failed; the question's function goes on after it. The grader sets `hidden` while hidden
+    tests run. From then on messages are private: what the student's code returns may repeat what it has seen.
     """
 
-    def __init__(self, question: str) -> None:
+    def __init__(self, question: str, *, private: bool = False) -> None:
         self.question = question
         self.receipts: list[Receipt] = []
-        self.hidden = False
+        self.private, self._hidden = private, False
+
+    @property
+    def hidden(self) -> bool:
+        """Whether hidden tests are running."""
+        return self._hidden
+
+    @hidden.setter
+    def hidden(self, value: bool) -> None:
+        self._hidden = value
+        self.private |= value
 
     @contextmanager
     def __call__(self, name: str, *, points: float = 1) -> Iterator[None]:
@@ -38,15 +49,18 @@ class Sheet:
             passed = True
         except Exception as error:
             message = explain(error)
-        self.receipts.append(Receipt(self.question, str(name), points, passed, message, self.hidden))
+        self.receipts.append(Receipt(self.question, str(name), points, passed, message, self.hidden, self.private))
 
 
-def run_question(function: Callable, question: str, **arguments: Any) -> tuple[list[Receipt], str]:
+def run_question(
+    function: Callable, question: str, *, private: bool = False, **arguments: Any
+) -> tuple[list[Receipt], str]:
     """Run a question's function with those of check, rng and reference that it asks for.
 
-    Returns the receipts, and what went wrong outside the named checks, if anything did.
+    Returns the receipts, and what went wrong outside the named checks, if anything did. `private` says that the
+    student's process has seen inputs of hidden checks before.
     """
-    sheet = Sheet(question)
+    sheet = Sheet(question, private=private)
     arguments["check"] = sheet
     try:
         function(**{name: arguments[name] for name in inspect.signature(function).parameters})
@@ -65,7 +79,7 @@ def explain(error: BaseException) -> str:
     elif not isinstance(error, AssertionError):
         text = f"{type(error).__name__}: {text} (at: {_failing_line(error)})"
     lines = [line.rstrip() for line in text.splitlines() if line.strip()]
-    return "\n".join(lines[:MAX_LINES])
+    return "\n".join(lines[:MAX_LINES])[:MAX_TEXT]
 
 
 def _failing_line(error: BaseException) -> str:

@@ -4,10 +4,12 @@ Here they run everything in the notebook itself and print what they find. At gra
 with other versions of `question` and `probe` (see `labkit.grading.trusted`): nothing in this file decides a mark.
 """
 
+import importlib
 import inspect
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import CodeType, FunctionType, SimpleNamespace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -15,6 +17,9 @@ from labkit import checks
 from labkit.grading.errors import LabError
 from labkit.grading.model import Receipt
 from labkit.grading.sheet import run_question
+
+if TYPE_CHECKING:
+    from labkit.grading.visible import Visible
 
 Function = TypeVar("Function", bound=Callable)
 VISIBLE_SEED = b"visible"
@@ -70,11 +75,20 @@ def probe(function: Function) -> Function:
     return function
 
 
-def check(name: str) -> None:
+def check(name: str | Path) -> "Visible | None":
     """Run the checks of question `name` that this notebook holds and print the result; never raises for an answer.
 
-    Raises ValueError if the notebook has no such question or its check cell has not run yet.
+    With the path of a released notebook, run all of it in a fresh kernel and return what its visible checks say, like
+    the command `python -m labkit check`. Raises ValueError if the notebook has no such question or its check cell has
+    not run yet.
     """
+    if str(name).endswith(".ipynb"):
+        return importlib.import_module("labkit.grading.visible").check_notebook(name)
+    _check_question(checks.instance(name, "name", str))
+    return None
+
+
+def _check_question(name: str) -> None:
     function = _questions[checks.choice(name, "question", _questions or ["(run the check cell first)"])]
     missing = list(_unanswered(function))
     if missing:

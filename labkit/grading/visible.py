@@ -58,7 +58,9 @@ def _execute(cells: list[Cell], path: Path, timeout: int) -> list[list[dict[str,
     }
     notebook = nbformat.v4.new_notebook(cells=[new[cell.kind](cell.source) for cell in cells])
     resources = {"metadata": {"path": str(path.resolve().parent)}}
-    NotebookClient(notebook, timeout=timeout, allow_errors=True, resources=resources, kernel_name="python3").execute()
+    quiet = ["--IPKernelApp.log_level=ERROR"]  # a student need not know how the kernel is reached
+    options: dict[str, Any] = {"timeout": timeout, "allow_errors": True, "extra_arguments": quiet}
+    NotebookClient(notebook, resources=resources, kernel_name="python3", **options).execute()
     return [cell.get("outputs", []) for cell in notebook.cells]
 
 

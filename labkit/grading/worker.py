@@ -20,6 +20,7 @@ import re
 import resource
 import signal
 import socket
+import symtable
 import sys
 import time
 import types
@@ -119,8 +120,11 @@ class Worker:
         self.cells += 1
         self.cell = f"<cell {self.cells} {request['id']}>"  # a file name of its own, as in Jupyter
         source = self.plain_python(request["source"])
-        report = dict(zip(("binds", "uses"), names_in(source), strict=True))
-        return report | self.guarded(lambda: self.run_source(source), request)
+        return self.guarded(lambda: self.run_source(source), request)
+
+    def do_names(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Return the names that a cell binds and uses; the cell does not run."""
+        return dict(zip(("binds", "uses"), names_in(self.plain_python(request["source"])), strict=True))
 
     def do_call(self, request: dict[str, Any]) -> dict[str, Any]:
         """Call a function; report its value, and the arguments if they were changed in place."""
@@ -218,18 +222,30 @@ def execute(source: str, filename: str, names: dict[str, Any]) -> None:
 
 
 def names_in(source: str) -> tuple[list[str], list[str]]:
-    """Return the names that a cell binds and those that it uses, over-estimated; none if it is not Python."""
+    """Return the global names that a cell binds and those that it uses; none if it is not Python.
+
+    `from x import *` binds "*". Local variables do not count: they would make a cell need cells that it does not.
+    """
     binds: set[str] = set()
     uses: set[str] = set()
     with contextlib.suppress(SyntaxError, ValueError, RecursionError, MemoryError):
-        for node in ast.walk(ast.parse(source)):
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-                binds.add(node.name)
-            elif isinstance(node, ast.alias):
-                binds.add((node.asname or node.name).partition(".")[0])
-            elif isinstance(node, ast.Name):
-                (uses if isinstance(node.ctx, ast.Load) else binds).add(node.id)
+        symbols = list(global_symbols(symtable.symtable(source, "<cell>", "exec")))
+        nodes = list(ast.walk(ast.parse(source)))
+        binds = {symbol.get_name() for symbol in symbols if symbol.is_assigned() or symbol.is_imported()}
+        binds |= {node.name for node in nodes if isinstance(node, ast.alias) and node.name == "*"}
+        uses = {symbol.get_name() for symbol in symbols if symbol.is_referenced()}
+        uses |= {
+            node.target.id for node in nodes if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name)
+        }
     return sorted(binds)[:NAMES], sorted(uses)[:NAMES]
+
+
+def global_symbols(table: symtable.SymbolTable) -> Iterator[symtable.Symbol]:
+    """Yield the symbols of a cell that stand for global names, in whatever scope they occur."""
+    top = table.get_type() == "module"
+    yield from (symbol for symbol in table.get_symbols() if top or symbol.is_global())
+    for inner in table.get_children():
+        yield from global_symbols(inner)
 
 
 @contextlib.contextmanager

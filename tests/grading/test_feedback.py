@@ -19,7 +19,7 @@ from labkit.grading.late import Late
 from labkit.grading.model import Receipt
 from labkit.grading.page import bar, el, histogram, page, ring, text
 from labkit.grading.results import Flag, Pending, Result
-from labkit.grading.review import MARKS, review_body, write_review
+from labkit.grading.review import review_body
 
 EVIL = (
     "</pre></title></style><script>alert(1)</script><img src=x onerror=alert(1)>\"'>"
@@ -27,7 +27,7 @@ EVIL = (
 )
 TAGS = """
 html head meta title style body main header footer section nav div h1 h2 h3 p a b bdi span strong code pre mark ul li
-table thead tbody tr th td svg circle rect text
+table thead tbody tr th td svg circle rect text q
 """
 ADA = Result(
     "ada.ipynb",
@@ -194,13 +194,19 @@ def test_review_of_an_empty_class() -> None:
     assert "None." in read(review_body([], title="Lab 5", late={})).text
 
 
-def test_marks_file_is_not_overwritten(tmp_path: Path) -> None:
-    write_review(tmp_path, [ADA], title="Lab 5")
-    marks = tmp_path / MARKS
-    assert marks.read_text("utf-8") == "student,question,points,name,file\n1,q2,,Ada King,ada.ipynb\n"
-    marks.write_text("my work", "utf-8")
-    write_review(tmp_path, [ADA], title="Lab 5")
-    assert marks.read_text("utf-8") == "my work"
+def test_a_private_message_is_not_shown() -> None:
+    private = replace(ADA, receipts=(Receipt("q1", "the values", 1.0, False, "I saw 4711", False, True),))
+    found = read(feedback_body(Grade(private), title="Lab 5"))
+    assert "4711" not in found.text
+    assert "Run this check in your notebook" in found.text
+
+
+def test_cells_that_stopped_are_named_without_their_words() -> None:
+    texts = ["cell 3:abc raised: ValueError: 4711", "cell 5:cell 9: raised: 4711", "cell setup-0 raised: 4711"]
+    flags = tuple(Flag("raised", None, text) for text in texts)
+    found = read(feedback_body(Grade(replace(ADA, flags=flags)), title="Lab 5"))
+    assert "cells 3 and 5 stopped with an error" in found.text
+    assert "4711" not in found.text
 
 
 def test_pictures() -> None:

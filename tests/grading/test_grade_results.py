@@ -11,6 +11,7 @@ from labkit.grading.errors import LabError
 from labkit.grading.model import Receipt
 from labkit.grading.results import (
     Flag,
+    Mark,
     Pending,
     Result,
     append_result,
@@ -110,14 +111,14 @@ def test_the_same_key_is_graded_once() -> None:
 
 def test_totals_and_marks() -> None:
     assert (RESULT.total, RESULT.maximum) == (1.5, 5.0)
-    marked = with_marks(RESULT, {"q2": 1.0})
+    marked = with_marks(RESULT, {"q2": Mark(1.0, "Good.")})
     assert (marked.total, marked.pending) == (2.5, ())
-    assert marked.receipts[-1] == Receipt("q2", "marked by a person", 1.0, True)
+    assert marked.receipts[-1] == Receipt("q2", "marked by a person", 1.0, True, "Good.")
     assert with_marks(RESULT, {}) == RESULT
     with pytest.raises(ValueError, match="question marked must be one of"):
-        with_marks(RESULT, {"q1": 1.0})
+        with_marks(RESULT, {"q1": Mark(1.0)})
     with pytest.raises(ValueError, match="between 0 and 2"):
-        with_marks(RESULT, {"q2": 3.0})
+        with_marks(RESULT, {"q2": Mark(3.0)})
 
 
 @pytest.mark.parametrize(

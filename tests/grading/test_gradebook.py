@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labkit.grading.errors import LabError
-from labkit.grading.gradebook import Grade, apply_marks, cell, counted, read_marks, write_csv, write_grades
+from labkit.grading.gradebook import Grade, cell, counted, write_csv, write_grades
 from labkit.grading.late import Late
 from labkit.grading.results import Flag, Pending, Result
 from labkit.grading.roster import Roster, Student
@@ -126,34 +126,3 @@ def test_any_text_comes_back_as_one_cell(text: str) -> None:
 def test_csv_survives_quotes_lines_and_surrogates(tmp_path: Path) -> None:
     write_csv(tmp_path / "a.csv", [['a "b", c', "one\ntwo", "\ud800"], [1, 0.1, True]])
     assert rows(tmp_path / "a.csv") == [['a "b", c', "one\ntwo", "\\ud800"], ["1", "0.1", "True"]]
-
-
-def test_marks(tmp_path: Path) -> None:
-    path = tmp_path / "marks.csv"
-    path.write_text('student,question,points,name\n1,q2,"1,5",Ada\n=1+1,q2,,Eve\n', "utf-8")
-    marks = read_marks(path)
-    assert marks == {"1": {"q2": 1.5}}
-    ada, eve = apply_marks([ADA, EVE], marks)
-    assert (ada.total, ada.pending, eve) == (4.0, (), EVE)
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("student,points\n", "needs the columns student, question and points"),
-        ("student,question,points\n1,q2,many\n", "row 2: points must be a number of at least 0, got 'many'"),
-        ("student,question,points\n1,q2,-1\n", "row 2: points must be"),
-        ("student,question,points\n1,q2,nan\n", "row 2: points must be"),
-    ],
-)
-def test_bad_marks(tmp_path: Path, text: str, message: str) -> None:
-    (tmp_path / "marks.csv").write_text(text, "utf-8")
-    with pytest.raises(LabError, match=message):
-        read_marks(tmp_path / "marks.csv")
-
-
-def test_marks_that_do_not_fit() -> None:
-    with pytest.raises(LabError, match="students without a result: 'nobody'"):
-        apply_marks([ADA], {"nobody": {"q2": 1.0}})
-    with pytest.raises(LabError, match=r"the marks of '1'.*between 0 and 2"):
-        apply_marks([ADA], {"1": {"q2": 3.0}})

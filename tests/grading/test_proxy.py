@@ -5,7 +5,6 @@ import contextlib
 import inspect
 import os
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +17,17 @@ from labkit.grading.proxy import CellReport, OutOfTime, RemoteObject, SandboxedO
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = Resources(memory=1 << 30, processes=40, disk=8 << 20, shm=8 << 20, cpu_seconds=60)
-FAST = Times(cell=1, call=1, budget=60)
+FAST = Times(cell=1, call=1, cells=60, question=60, grace=0.5)
+FORGE_NAMES = "sys.modules['labkit.grading.worker'].names_in = lambda source: ([], [])"
 GOOD = "def double(x): return 2 * x"
+MANY = """
+import os, time
+for _ in range(6):
+    if not os.fork():
+        x = b"x" * (400 << 20)
+        time.sleep(60)
+time.sleep(60)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -31,8 +39,17 @@ def rung():
 
 
 @pytest.fixture
-def oracle(rung, monkeypatch):
-    monkeypatch.setattr(proxy, "GRACE", 0.5)
+def own_temp(monkeypatch):
+    """Give the test a temporary folder that no other program uses."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        monkeypatch.setattr(tempfile, "tempdir", folder)
+        yield Path(folder)
+        monkeypatch.undo()
+
+
+@pytest.fixture
+def oracle(rung, own_temp):
     with SandboxedOracle(Sandbox(rung, SMALL), times=FAST, preload=()) as oracle:
         oracle.run("good", GOOD)
         yield oracle
@@ -76,11 +93,7 @@ CELLS = {
     ),
     "memory bomb": ("x = bytearray(4 << 30)", "MemoryError"),
     "slow memory bomb": ("x = []\nwhile True: x.append(bytearray(1 << 24))", ""),
-    "memory of many processes": (
-        "import os, time\nfor _ in range(6):\n    if not os.fork():\n        x = b'x' * (400 << 20)\n        "
-        "time.sleep(60)\ntime.sleep(60)",
-        "more memory than allowed",
-    ),
+    "memory of many processes": (MANY, ""),
     "fills the disk": ("with open('/tmp/x', 'wb') as f:\n    while True: f.write(bytes(1 << 20))", "OSError"),
     "fills shared memory": (
         "import itertools\nfor i in itertools.count():\n    open(f'/dev/shm/{i}', 'wb').write(bytes(1 << 20))",
@@ -179,9 +192,8 @@ CELLS = {
 
 
 @pytest.mark.parametrize(("source", "error"), CELLS.values(), ids=CELLS)
-def test_a_bad_cell_costs_no_other_answer(oracle, source, error, monkeypatch):
+def test_a_bad_cell_costs_no_other_answer(oracle, own_temp, source, error, monkeypatch):
     monkeypatch.setenv("LABKIT_SECRET", "secret")
-    before = set(os.listdir(tempfile.gettempdir()))
     said = oracle.run("bad", source)
     said.encode()  # whatever it is, it can be written to a report
     if error is None:
@@ -190,11 +202,17 @@ def test_a_bad_cell_costs_no_other_answer(oracle, source, error, monkeypatch):
         assert error in said
     with contextlib.suppress(StudentError):  # its own process may be spoilt
         assert oracle.call("double", (21,)) == 42
-    with oracle.alone("double") as alone:  # the cells that the answer needs are not
+    with oracle.alone(["double"]) as alone:  # the cells that the answer needs are not
         assert alone.call("double", (21,)) == 42
     assert alone.clean
-    left = set(os.listdir(tempfile.gettempdir())) - before
-    assert not [name for name in left if name.startswith(("labkit-", "left-behind"))]
+    oracle.close()
+    assert not list(own_temp.iterdir())
+    assert not Path("/tmp/left-behind").exists()
+
+
+def test_many_processes_share_one_limit_of_memory(rung):
+    with SandboxedOracle(Sandbox(rung, SMALL), times=Times(cell=30), preload=()) as oracle:
+        assert "more memory than allowed" in oracle.run("bad", MANY)
 
 
 @pytest.mark.parametrize(
@@ -306,7 +324,7 @@ def test_a_forged_answer_is_only_an_answer(oracle):
     assert oracle.run("bad", FORGE) == ""
     value = oracle.outcome("double", (4,))  # the submission says 42: its own word, wrong, and no more than that
     assert (value.value, value.seconds, value.output, value.args) == (42, 0.0, "", ())
-    with oracle.alone("double") as alone:
+    with oracle.alone(["double"]) as alone:
         assert alone.call("double", (4,)) == 8
 
 
@@ -348,14 +366,56 @@ def test_what_a_submission_patches_stays_in_its_process(oracle):
     assert builtins.len("ab") == 2
 
 
-def test_a_submission_has_a_budget(rung):
-    start = time.monotonic()
-    with SandboxedOracle(Sandbox(rung, SMALL), times=Times(cell=30, call=30, budget=1.5), preload=()) as oracle:
+def test_the_cells_have_a_budget(rung):
+    with SandboxedOracle(Sandbox(rung, SMALL), times=Times(cell=30, call=30, cells=1.5), preload=()) as oracle:
         assert "TimeIsUp" in oracle.run("c1", "while True: pass")
         assert "used up" in oracle.run("c2", GOOD)
-        with pytest.raises(OutOfTime):
+        oracle.allot("q1")
+        assert oracle.call("double", (21,)) == 42
+
+
+def test_a_question_cannot_use_up_the_time_of_another(rung):
+    with SandboxedOracle(Sandbox(rung, SMALL), times=Times(call=30, question=2), preload=()) as oracle:
+        oracle.run("c1", f"{GOOD}\ndef wait():\n    while True: pass")
+        oracle.allot("q1")
+        with pytest.raises(StudentError, match="TimeIsUp"):
+            oracle.call("wait")
+        with pytest.raises(OutOfTime, match="the checks of q1"):
             oracle.call("double", (1,))
-    assert time.monotonic() - start < 30
+        oracle.allot("q2")
+        assert oracle.call("double", (21,)) == 42
+
+
+def test_a_function_that_never_ends_gets_less_time_each_time(rung):
+    with SandboxedOracle(Sandbox(rung, SMALL), times=Times(call=0.8), preload=()) as oracle:
+        oracle.run("c1", "def wait():\n    while True: pass")
+        seconds = []
+        for _ in range(4):
+            with pytest.raises(StudentError, match=r"longer than (.*) seconds") as caught:
+                oracle.call("wait")
+            seconds.append(float(str(caught.value).split()[3]))
+    assert seconds == [0.8, 0.4, 0.2, 0.2]
+
+
+def test_what_other_cells_broke_is_whole_alone(rung):
+    with SandboxedOracle(Sandbox(rung, SMALL), times=FAST, preload=("numpy",)) as oracle:
+        oracle.run("c1", "import numpy as np\nfrom math import sqrt")
+        oracle.run("c2", "import numpy as np\nnp.linalg.norm = None\nimport sys\n" + FORGE_NAMES)
+        oracle.run("c3", "half = 0.5")
+        oracle.run("c4", "def root(A):\n    return half * sqrt(np.linalg.norm(A))")
+        with pytest.raises(StudentError):
+            oracle.call("root", ([16.0],))
+        with oracle.alone(["root"], [("c0", "import numpy as np")]) as alone:
+            assert list(alone.reports) == ["c0", "c1", "c3", "c4"]
+            assert alone.call("root", ([16.0],)) == 2
+
+
+def test_a_crowd_of_processes_gives_way_to_others(oracle):
+    oracle.run("c1", "import os\nfor _ in range(8):\n    if os.fork() == 0:\n        while True: pass")
+    tree = oracle.connection.process.tree()
+    oracle.run("c2", "import time; time.sleep(0.7)")  # the trusted side looks four times a second
+    assert {os.getpriority(os.PRIO_PROCESS, pid) for pid in tree} == {19}
+    assert oracle.call("double", (21,)) == 42
 
 
 def test_stand_ins_look_like_the_functions(oracle):
@@ -404,14 +464,29 @@ def test_only_the_needed_cells_run_alone():
         CellReport("c4", "", binds=("answer",), uses=("helper", "len")),
         CellReport("c5", "", uses=("answer",)),
     ]
-    assert [report.id for report in proxy.needed(reports, "answer")] == ["c1", "c3", "c4"]
-    assert proxy.needed(reports, "nothing") == []
+    assert [report.id for report in proxy.needed(reports, ["answer"])] == ["c1", "c3", "c4"]
+    assert [report.id for report in proxy.needed(reports, ["answer"], reports[:1])] == ["c3", "c4"]
+    assert proxy.needed(reports, ["nothing"]) == []
+    star = CellReport("c6", "", binds=("*",))
+    assert [report.id for report in proxy.needed([star, *reports], ["answer"], reports[:1])] == ["c6", "c3", "c4"]
 
 
 def test_a_sandbox_that_does_not_work_is_not_the_students_fault(monkeypatch):
     monkeypatch.setattr(Sandbox, "wrap", lambda self, command: ["false"])
     with pytest.raises(SandboxError, match="did not start"), SandboxedOracle(Sandbox(LIMITS_ONLY)) as oracle:
         oracle.run("c1", GOOD)
+
+
+def test_too_little_time_for_a_start_is_the_students_fault(rung):
+    """A submission that used up its time must not look like a fault of the grader's own."""
+    with SandboxedOracle(Sandbox(rung, SMALL), times=Times(question=0.01), preload=()) as oracle:
+        oracle.run("c1", GOOD)
+        oracle.close()
+        oracle.allot("q1")
+        with pytest.raises(OutOfTime, match="the checks of q1 used up"):
+            oracle.call("double", (1,))
+        oracle.allot("")
+        assert oracle.value("double").type_name == "function"
 
 
 def test_arguments_that_are_not_plain_data_are_the_checks_own_mistake(oracle):

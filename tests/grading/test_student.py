@@ -109,7 +109,8 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_an_unfinished_release_runs_to_the_end(release: Path, capsys: pytest.CaptureFixture) -> None:
     before = release.read_bytes()
     assert main(["check", str(release)]) == 1
-    out = capsys.readouterr().out
+    out, err = capsys.readouterr()
+    assert err == ""
     assert "q1: not answered yet (double to write)." in out
     assert "Visible checks only: 0 pass, 0 fail, 1 questions open." in out
     assert "raised" not in out
@@ -122,6 +123,7 @@ def test_the_visible_checks_of_an_answer(release: Path, tmp_path: Path) -> None:
     result = check_notebook(answer)
     assert (result.n_passed, result.n_failed, result.n_open, result.raised) == (1, 0, 0, ())
     assert result.passed
+    assert check(answer) == result, "the function has the name of the command"
 
 
 def test_a_release_is_checked_and_nothing_else(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

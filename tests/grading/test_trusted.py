@@ -7,9 +7,10 @@ import pytest
 import toy_lab
 
 from labkit.grading import LabError, read_lab
-from labkit.grading.model import Cell, Lab
+from labkit.grading.model import Cell, Lab, Receipt
 from labkit.grading.oracle import LocalOracle
-from labkit.grading.trusted import earned, score, seed_for
+from labkit.grading.sheet import Sheet
+from labkit.grading.trusted import Scoring, earned, score, seed_for
 
 PROBED = """@probe
 def look(n):
@@ -91,3 +92,57 @@ def test_the_seed_depends_on_key_and_submission() -> None:
     assert seed_for(b"k1", b"a") == seed_for(b"k1", b"a")
     with pytest.raises(LabError, match="must not be empty"):
         seed_for(b"", b"a")
+
+
+LEAKY = """seen = []
+def double(x):
+    seen.append(x)
+    if 3 in seen[:-1]:
+        raise ValueError(f"seen: {seen}")
+    return None
+"""
+
+
+def test_what_students_code_saw_of_hidden_checks_is_not_told(lab: Lab) -> None:
+    """The visible check fails at once, and again after the hidden one: its second message repeats a hidden input."""
+    scoring = Scoring(lab, LocalOracle(), seed=b"secret")
+    scoring.step(Cell("c", "code", LEAKY, "solution", "q1"))
+    first = scoring.grader.check("q1")
+    assert scoring.grader.exposed
+    second = scoring.grader.check("q1")
+    assert "seen: [3, " in second[0].message
+    assert [receipt.private for receipt in (first[0], second[0])] == [False, True]
+    scoring._keep("q1", second)
+    assert scoring.receipts["q1"][0].shown == ""
+    scoring._keep("q1", first)
+    scoring._keep("q1", [*second, Receipt("q1", "one more", 1, True)])
+    assert scoring.receipts["q1"][0].shown == first[0].message != ""
+
+
+def test_messages_after_a_hidden_check_are_private() -> None:
+    sheet = Sheet("q1")
+    for name, hidden in (("before", False), ("hidden", True), ("after", False)):
+        sheet.hidden = hidden
+        with sheet(name):
+            raise ValueError(name)
+    assert [receipt.shown for receipt in sheet.receipts] == [sheet.receipts[0].message, "", ""]
+    assert "before" in sheet.receipts[0].shown
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        ("def double(x:", "no cell that can be read defines double"),
+        ("def double(x): return 0", "assert double(3) == 6"),
+    ],
+)
+def test_a_failed_visible_check_has_a_message_all_the_same(lab: Lab, source: str, told: str) -> None:
+    """An earlier question's hidden checks have run: the message comes from a process of its own, or from us."""
+    role = "solution" if "return" in source else None
+    scoring = Scoring(lab, LocalOracle(), seed=b"secret")
+    scoring.step(Cell("c", "code", source, role, "q1"))
+    scoring.grader.exposed = True
+    scoring.again("q1")
+    (visible,) = (receipt for receipt in scoring.receipts["q1"] if receipt.check == "double(3) is 6")
+    assert (visible.passed, visible.private) == (False, False)
+    assert told.removeprefix("assert ") in visible.shown

@@ -19,7 +19,7 @@ def shared():
 def run(shared):
     def run(source, name="cell"):
         shared.run(name, source)
-        return shared.reports[name]
+        return list(shared.reports.values())[-1]  # a name that is taken gets a stroke
 
     return run
 
@@ -72,8 +72,6 @@ def test_a_report_tells_how_a_cell_ended(run):
     report = run("def f():\n    return 1 / 0\nprint('before')\nf()", "c7")
     assert report.error == "ZeroDivisionError: division by zero (line 2)"
     assert (report.output, report.printed, report.killed) == ("before\n", 7, False)
-    assert "f" in report.binds
-    assert "print" in report.uses
     assert run("def broken(:", "c8").error.startswith("SyntaxError: invalid syntax (line 1)")
     assert run("input()", "c9").error.startswith("EOFError")
 
@@ -184,7 +182,13 @@ def test_the_time_limit_stops_python_code_without_losing_the_process(run, shared
     [
         ("a = b", ["a"], ["b"]),
         ("import x.y as z, p.q", ["p", "z"], []),
-        ("def f(n): return g(n)", ["f"], ["g", "n"]),
+        ("def f(n): return g(n)", ["f"], ["g"]),
+        ("def f():\n    W = a\n    return [b for b in W]", ["f"], ["a"]),
+        ("def f():\n    global k\n    k = 1", ["f", "k"], []),
+        ("class C(B):\n    x = y\n    def m(self): return self.x + z", ["C"], ["B", "y", "z"]),
+        ("from m import *\nimport numpy as np", ["*", "np"], []),
+        ("a += 1\nc = [d for d in e if (g := d)]\n@h\ndef f(): pass", ["a", "c", "f", "g"], ["a", "e", "h"]),
+        ("x = await y\nfor i in r: pass\nwith o as q: del q", ["i", "q", "x"], ["o", "r", "y"]),
         ("not python (", [], []),
         ("(" * 500, [], []),
         ("a = '\\0\0'", [], []),

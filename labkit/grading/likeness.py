@@ -17,8 +17,12 @@ from itertools import combinations
 from pathlib import Path
 
 from labkit import checks
+from labkit.grading.errors import LabError
+from labkit.grading.notebook import read_submission
 from labkit.grading.page import el, join, name, table, write_page
-from labkit.grading.results import Result
+from labkit.grading.release import RELEASE
+from labkit.grading.results import RESULTS, Result, read_results
+from labkit.grading.source import MOST, quietly
 from labkit.grading.text import slug
 from labkit.html import Markup
 
@@ -65,16 +69,22 @@ class Pair:
 
 
 def similar(
-    results: Sequence[Result], *, release: Iterable[str] = (), threshold: float = 0.3, most: int = 100
+    results: str | Path | Sequence[Result],
+    *,
+    release: str | Path | Iterable[str] | None = None,
+    threshold: float = 0.3,
+    most: int = 100,
 ) -> list[Pair]:
     """Return the pairs of students whose code is alike, the most alike first. This is no proof of anything.
 
     Parameters
     ----------
-    results : graded files; two of the same student are not compared
-    release : the code cells of the released notebook, whose fingerprints do not count
+    results : the folder that `grade` wrote, or its results; two files of the same student are not compared
+    release : the released notebook or its code cells, whose fingerprints do not count; by default the one in the folder
     threshold : the least score to be listed, between 0 and 1
     most : the longest list
+
+    Raises LabError if the folder or the release cannot be used.
 
     >>> code = "def f(a):\\n    s = 0\\n    for x in a:\\n        if x > 0:\\n            s += x * x\\n    return s"
     >>> one, two = (Result(n, n, n, n, "", "", "graded", {}, code=(code.replace("s", n),)) for n in "pq")
@@ -83,7 +93,8 @@ def similar(
     """
     threshold = checks.number(threshold, "threshold", low=0, high=1)
     most = checks.integer(most, "most", low=1)
-    known = {value for cell in release for part in parts(cell) for value in _hashes(part.source)}
+    results, cells = open_results(results, release)
+    known = {value for cell in cells for part in parts(cell) for value in _hashes(part.source)}
     own = [_own(result, known) for result in results]
     weights = _weights([set().union(*(part.prints for part in each)) for each in own])
     found = [
@@ -93,6 +104,22 @@ def similar(
     ]
     listed = [pair for pair in found if pair.score >= threshold and pair.weight >= MIN_SHARED]
     return sorted(listed, key=lambda p: (-p.score, -p.weight, p.left.submission, p.right.submission))[:most]
+
+
+def open_results(
+    results: str | Path | Sequence[Result], release: str | Path | Iterable[str] | None
+) -> tuple[Sequence[Result], list[str]]:
+    """Return the results and the released code cells, read from files where their names are given."""
+    if isinstance(results, str | Path):
+        folder = Path(results)
+        results = read_results(folder / RESULTS)
+        if not results:
+            raise LabError(f"{folder} holds no {RESULTS} with results; give the folder that `grade` wrote")
+        if release is None and not (release := folder / RELEASE).exists():
+            raise LabError(f"{folder} holds no {RELEASE}: name the released notebook with --release")
+    if isinstance(release, str | Path):
+        return results, [cell.source for cell in read_submission(release) if cell.kind == "code"]
+    return results, list(release or ())
 
 
 def parts(cell: str) -> list[Part]:
@@ -267,11 +294,14 @@ def _hash(kinds: Sequence[str]) -> int:
 
 
 def _parse(cell: str) -> tuple[ast.Module, list[str]]:
-    """Return the tree and the lines of a cell; lines that stop the parser are blanked, a hopeless cell is empty."""
+    """Return the tree and the lines of a cell; lines that stop the parser are blanked.
+
+    A cell that stays hopeless, or is too long for anybody to have written it, is empty.
+    """
     lines = [("" if line.lstrip().startswith(("%", "!", "?")) else line) for line in cell.split("\n")]
-    for _ in range(_REPAIRS):
+    for _ in range(min(_REPAIRS, MOST // max(len(cell), 1))):
         try:
-            return ast.parse("\n".join(lines)), cell.split("\n")
+            return quietly("\n".join(lines)), cell.split("\n")
         except SyntaxError as error:
             place = min(error.lineno or 1, len(lines)) - 1
             if not lines[place].strip():

@@ -1,6 +1,7 @@
 """Similarity: what renaming does not hide, what is not held against anybody, and code that is no Python."""
 
 import ast
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labkit.grading.results import Result
-from labkit.grading.similar import W, parts, similar, similar_body, tokens, winnow, write_similar
+from labkit.grading.errors import LabError
+from labkit.grading.likeness import W, parts, similar, similar_body, tokens, winnow, write_similar
+from labkit.grading.results import Result, write_results
 
 OWN = '''
 def powers(matrix, count):
@@ -156,3 +158,15 @@ def test_page(tmp_path: Path) -> None:
 def test_bad_options(option: str, value: object) -> None:
     with pytest.raises((ValueError, TypeError), match=option):
         similar([], **{option: value})
+
+
+def test_a_folder_of_results(tmp_path: Path) -> None:
+    with pytest.raises(LabError, match=r"holds no results\.jsonl"):
+        similar(tmp_path)
+    write_results(tmp_path / "results.jsonl", [hand_in("ada", OWN), hand_in("bob", OWN)])
+    with pytest.raises(LabError, match=r"holds no release\.ipynb: name the released"):
+        similar(tmp_path)
+    cell = {"cell_type": "code", "source": OWN}
+    (tmp_path / "release.ipynb").write_text(json.dumps({"cells": [cell]}), "utf-8")
+    assert similar(tmp_path) == [], "all of it was released"
+    assert len(similar(str(tmp_path), release=[])) == 1
