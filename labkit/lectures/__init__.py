@@ -14,17 +14,22 @@ from labkit.lectures.mapping import (
 from labkit.lectures.misprints import Erratum, errata, errata_page, erratum
 from labkit.lectures.structure import LECTURES, Chapter, chapters
 from labkit.lectures.tabular import Column, Table, catalogue, table, tables
+from labkit.lectures.taxonomy import FAMILIES, WAYS, Method, chapter_tags, methods, taxonomy_page
 
 __all__ = [
+    "FAMILIES",
     "LECTURES",
+    "WAYS",
     "Chapter",
     "Column",
     "Entry",
     "Erratum",
     "Item",
     "Line",
+    "Method",
     "Table",
     "catalogue",
+    "chapter_tags",
     "chapters",
     "errata",
     "errata_page",
@@ -32,9 +37,11 @@ __all__ = [
     "inventory",
     "lecture_map",
     "lecture_page",
+    "methods",
     "progress",
     "progress_page",
     "register",
     "table",
     "tables",
+    "taxonomy_page",
 ]
