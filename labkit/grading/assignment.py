@@ -92,9 +92,9 @@ def failed(blank: Result, error: Exception) -> Result:
         return blank
     if isinstance(error, LabError):
         flag = Flag("unreadable", None, visible(str(error), limit=300))
-        return replace(blank, status="unreadable", flags=(*blank.flags, flag))
+        return replace(blank, status="unreadable", flags=[*blank.flags, flag])
     flag = Flag("engine", None, visible(f"{type(error).__name__}: {error}", limit=300))
-    return replace(blank, status="error", flags=(*blank.flags, flag))
+    return replace(blank, status="error", flags=[*blank.flags, flag])
 
 
 def chosen_rung(options: Options) -> isolation.Rung:

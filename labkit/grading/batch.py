@@ -40,7 +40,7 @@ class Graded:
     """A graded class: the results in the order of the file names, and what lateness costs each file.
 
     folder : where the reports are; n_reused : how many results an earlier run had found already
-    unused_marks : student, question and file of the lines of marks.csv that are for no answer here
+    unused_marks : student, question, file and answer of the lines of marks.csv that are for no answer here
     """
 
     folder: Path
@@ -198,7 +198,7 @@ def _fresh(at_work: Assignment, groups: Iterable[Work], workers: int | str) -> I
 
 def taken_over(old: Result, blank: Result) -> Result:
     """Return the result of an earlier run for a file with the same content, which may have another name."""
-    flags = (*blank.flags, *(flag for flag in old.flags if flag.kind not in ABOUT_FILES))
+    flags = [*blank.flags, *(flag for flag in old.flags if flag.kind not in ABOUT_FILES)]
     return replace(
         old,
         submission=blank.submission,

@@ -126,7 +126,7 @@ def begin(
         flags = flags if s.entry.refused else (*flags, reason)
     digest = hashlib.sha256(content).hexdigest()
     blank = Result(s.file, s.student, s.name, digest, assignment, environment, status, dict(points))
-    return replace(blank, flags=flags, submitted=s.submitted, marked_late=s.marked_late, rung=rung)
+    return replace(blank, flags=list(flags), submitted=s.submitted, marked_late=s.marked_late, rung=rung)
 
 
 def _entries(source: Path) -> list[Entry]:

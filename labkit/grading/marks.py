@@ -6,9 +6,11 @@
 | points | empty as long as nobody has read the answer |
 | comment | for the student, on the feedback page |
 | name, file | to find the answer; with a file, the points are for that file alone |
+| answer | a hash of the words that were read: other words, handed in later, wait again; empty: for any words |
 """
 
 import csv
+import hashlib
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,8 +22,8 @@ from labkit.grading.results import Mark, Result, with_marks
 from labkit.grading.roster import column, delimiter, read_table
 
 MARKS = "marks.csv"
-COLUMNS = ("student", "question", "points", "comment", "name", "file")
-Key = tuple[str, str, str]  # student, question and file as marks.csv spells them; the file may be empty
+COLUMNS = ("student", "question", "points", "comment", "name", "file", "answer")
+Key = tuple[str, str, str, str]  # student, question, file and answer as marks.csv spells them; two may be empty
 
 
 def read_marks(path: str | Path) -> dict[Key, Mark]:
@@ -57,7 +59,7 @@ def extend_marks(path: str | Path, results: Iterable[Result]) -> None:
         return
     header, *rows = read_table(path)
     known = {_key(one) for one in _values(header, rows)}
-    new = [key for key in waiting if not known & {key, (*key[:2], "")}]
+    new = [key for key in waiting if not known.intersection(_spellings(key))]
     if new:
         _append(path, [_row(key, waiting[key], header) for key in new])
 
@@ -65,7 +67,7 @@ def extend_marks(path: str | Path, results: Iterable[Result]) -> None:
 def _marked(result: Result, marks: Mapping[Key, Mark], used: set[Key]) -> Result:
     found: dict[str, Mark] = {}
     for key in _waiting(result):
-        for spelled in ((*key[:2], ""), key):  # the points for this very file go before those for the student
+        for spelled in _spellings(key):
             if spelled in marks:
                 used.add(spelled)
                 found[key[1]] = marks[spelled]
@@ -77,7 +79,19 @@ def _marked(result: Result, marks: Mapping[Key, Mark], used: set[Key]) -> Result
 
 def _waiting(result: Result) -> dict[Key, str]:
     """Return the answers of a file that a person has to read, spelled as a spreadsheet may have them, and by whom."""
-    return {(cell(result.student), p.question, cell(result.submission)): result.name for p in result.pending}
+    person, file = cell(result.student), cell(result.submission)
+    return {(person, p.question, file, _digest(p.answer)): result.name for p in result.pending}
+
+
+def _digest(answer: str) -> str:
+    """Return a short name of an answer's text that no spreadsheet takes for a number."""
+    return "a" + hashlib.sha256(answer.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+
+
+def _spellings(key: Key) -> list[Key]:
+    """Return the ways in which marks.csv may name an answer; what names it more closely comes later and wins."""
+    person, question, file, answer = key
+    return [(person, question, *place) for place in (("", ""), ("", answer), (file, ""), (file, answer))]
 
 
 def _values(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[dict[str, str]]:
@@ -88,11 +102,11 @@ def _values(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[di
 
 
 def _key(said: Mapping[str, str]) -> Key:
-    return said["student"], said["question"], said["file"]
+    return said["student"], said["question"], said["file"], said["answer"]
 
 
 def _row(key: Key, name: str, header: Iterable[str]) -> list[str]:
-    values = dict(zip(("student", "question", "file"), key, strict=True)) | {"name": cell(name)}
+    values = dict(zip(("student", "question", "file", "answer"), key, strict=True)) | {"name": cell(name)}
     return [values.get(title.strip().casefold(), "") for title in header]
 
 

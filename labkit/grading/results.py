@@ -61,7 +61,7 @@ class Result:
     points: dict[str, float]
     scores: dict[str, float] = field(default_factory=dict)
     receipts: tuple[Receipt, ...] = ()
-    flags: tuple[Flag, ...] = ()
+    flags: list[Flag] = field(default_factory=list)
     pending: tuple[Pending, ...] = ()
     code: tuple[str, ...] = ()
     submitted: str | None = None
@@ -109,8 +109,9 @@ def from_line(line: str) -> Result:
     try:
         raw = json.loads(line)
         parts = {"receipts": Receipt, "flags": Flag, "pending": Pending}
-        lists = {name: tuple(kind(**item) for item in raw[name]) for name, kind in parts.items()}
-        return Result(**_known(raw) | lists | {"code": tuple(raw["code"])})
+        found = {name: [kind(**item) for item in raw[name]] for name, kind in parts.items()}
+        tuples = {name: tuple(found[name]) for name in ("receipts", "pending")} | {"code": tuple(raw["code"])}
+        return Result(**_known(raw) | found | tuples)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise LabError(f"not a result: {type(error).__name__}: {error}") from error
 

@@ -14,6 +14,7 @@ from labkit.grading.text import visible
 from labkit.grading.trusted import earned
 
 ADDRESS = re.compile(r"0x[0-9a-fA-F]{6,}")  # differs from run to run
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")  # pytest and IPython colour what they print
 MOST_CODE = 400_000  # characters of a student's code that are kept for the comparison
 TEXT = 300
 NOTES = {"killed": "ended the process", "slow-cell": "took too long", "raised": "raised", "flood": "printed very much"}
@@ -30,7 +31,7 @@ def conclude(blank: Result, lab: Lab, matched: Matched, outcome: Outcome) -> Res
         status=_status(outcome),
         scores=scores,
         receipts=tuple(receipt for each in found for receipt in each),
-        flags=(*blank.flags, *matched.flags, *_flags(outcome, matched)),
+        flags=[*blank.flags, *matched.flags, *_flags(outcome, matched)],
         pending=pending,
         code=_capped(matched.code),
         seconds=round(outcome.seconds, 3),
@@ -73,7 +74,7 @@ def _flags(outcome: Outcome, matched: Matched) -> Iterator[Flag]:
         if not last["clean"]:
             yield Flag("left-behind", None, "a process of the student's could not be ended")
     for problem in outcome.problems:
-        yield Flag("engine", None, steady(visible(problem.strip(), keep="\n", limit=TEXT)))
+        yield Flag("engine", None, steady(visible(COLOURS.sub("", problem).strip(), keep="\n", limit=TEXT)))
 
 
 def _shown(answer: str) -> str:

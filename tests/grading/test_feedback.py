@@ -44,7 +44,7 @@ ADA = Result(
         Receipt("q1", "the values", 1.0, False, "expected 3, got 4"),
         Receipt("q1", "another case", 1.0, False, "the secret input 4711", True),
     ),
-    (Flag("several-files", None, "for the instructor"), Flag("moved", "q1", "found elsewhere")),
+    [Flag("several-files", None, "for the instructor"), Flag("moved", "q1", "found elsewhere")],
     (Pending("q2", 2.0, "Because it is so."),),
     submitted="2026-11-20T23:58:00",
     rung="bubblewrap",
@@ -88,7 +88,7 @@ def evil(result: Result) -> Result:
         points={EVIL: 3.0, "q2": 2.0},
         scores={EVIL: 1.0},
         receipts=(Receipt(EVIL, EVIL, 1.0, False, EVIL), Receipt(EVIL, EVIL, 1.0, False, EVIL, True)),
-        flags=(Flag(EVIL, EVIL, EVIL), Flag("several-files", None, EVIL)),
+        flags=[Flag(EVIL, EVIL, EVIL), Flag("several-files", None, EVIL)],
         pending=(Pending("q2", 2.0, EVIL),),
         submitted=EVIL,
         rung=EVIL,
@@ -124,7 +124,7 @@ def test_feedback_keeps_secrets() -> None:
 
 
 def test_feedback_of_a_file_that_cannot_be_read() -> None:
-    unreadable = replace(ADA, status="unreadable", scores={}, receipts=(), pending=(), flags=())
+    unreadable = replace(ADA, status="unreadable", scores={}, receipts=(), pending=(), flags=[])
     found = read(feedback_body(Grade(unreadable), title="Lab 5"))
     assert "could not be read as a notebook" in found.text
     assert found.text.count("No check ran.") == 2
@@ -203,7 +203,7 @@ def test_a_private_message_is_not_shown() -> None:
 
 def test_cells_that_stopped_are_named_without_their_words() -> None:
     texts = ["cell 3:abc raised: ValueError: 4711", "cell 5:cell 9: raised: 4711", "cell setup-0 raised: 4711"]
-    flags = tuple(Flag("raised", None, text) for text in texts)
+    flags = [Flag("raised", None, text) for text in texts]
     found = read(feedback_body(Grade(replace(ADA, flags=flags)), title="Lab 5"))
     assert "cells 3 and 5 stopped with an error" in found.text
     assert "4711" not in found.text

@@ -178,7 +178,7 @@ def test_equal_files_are_graded_once(graded: Graded) -> None:
 
 
 def test_results_are_taken_over_without_what_concerns_the_file(graded: Graded) -> None:
-    old, blank = graded.result("gus.txt"), replace(graded.result("dora.ipynb"), flags=())
+    old, blank = graded.result("gus.txt"), replace(graded.result("dora.ipynb"), flags=[])
     new = taken_over(old, blank)
     assert (new.submission, new.student, new.scores) == ("dora.ipynb", blank.student, old.scores)
     assert "not-ipynb" not in kinds(new)

@@ -34,7 +34,7 @@ RESULT = Result(
     {"q1": 3.0, "q2": 2.0},
     {"q1": 1.5},
     (Receipt("q1", "shapes", 1.5, True), Receipt("q1", "values", 1.5, False, "expected 3\ngot \ud800", True)),
-    (Flag("moved", "q1", "found elsewhere"), Flag("odd-name", None, "\u202e")),
+    [Flag("moved", "q1", "found elsewhere"), Flag("odd-name", None, "\u202e")],
     (Pending("q2", 2.0, "<b>Yes</b>\n\x00"),),
     ("import numpy\n",),
     "2026-11-20T23:58:00",
@@ -56,7 +56,7 @@ def test_round_trip_is_exact() -> None:
 
 @given(TEXT, TEXT, st.floats(0, 3), st.lists(st.tuples(TEXT, st.none() | TEXT, TEXT)), st.none() | st.booleans())
 def test_round_trip_of_anything(file: str, name: str, score: float, flags: list, late: bool | None) -> None:
-    flags = tuple(Flag(*flag) for flag in flags)
+    flags = [Flag(*flag) for flag in flags]
     result = replace(RESULT, submission=file, name=name, scores={"q1": score}, flags=flags, marked_late=late)
     assert from_line(to_line(result)) == result
 

@@ -24,11 +24,11 @@ ADA = Result(
     "graded",
     {"q1": 3.0, "q2": 2.0},
     {"q1": 2.5},
-    flags=(Flag("odd-name", None, "x"),),
+    flags=[Flag("odd-name", None, "x")],
     pending=(Pending("q2", 2.0, "Yes."),),
     submitted="2026-11-20T23:58:00",
 )
-EVE = replace(ADA, submission="eve.ipynb", student="=1+1", name="@SUM(A1)", scores={"q1": 1.0}, pending=(), flags=())
+EVE = replace(ADA, submission="eve.ipynb", student="=1+1", name="@SUM(A1)", scores={"q1": 1.0}, pending=(), flags=[])
 CLASS = Roster((Student("1", "Ada King", "ada@x.org", "aking"), Student("2", "Bob Roe", "bob@x.org", "broe")))
 CANVAS = "Student,ID,SIS User ID,SIS Login ID,Section,Lab 5 (99),Lab 6 (100)\nPoints Possible,,,,,5,5\n"
 
