@@ -1,10 +1,8 @@
 """What the benchmarks share: a clean environment, and a table that names the machine."""
 
 import os
-import platform
 import sys
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 ONE_THREAD = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL")}
 
@@ -23,9 +21,9 @@ def restart_clean(module: str) -> None:
 
 def processor() -> str:
     """Return the processor's name."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
-    return next((line.split(":")[1].strip() for line in lines if "model name" in line), platform.processor())
+    from labkit.cost import processor as name  # it loads NumPy, which must wait for `restart_clean`
+
+    return name()
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

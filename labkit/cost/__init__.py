@@ -1,5 +1,8 @@
 """What a network costs: parameters, operations, bytes, memory traffic, energy, and measured time."""
 
+from labkit.cost.binary import xnor_speedup
+from labkit.cost.bitops import bit_speedup, bitops
+from labkit.cost.break_even import BreakEven, breakeven
 from labkit.cost.card import ReportCard, report_card
 from labkit.cost.count import CONVENTIONS, Cost, Row, count
 from labkit.cost.energy import (
@@ -15,7 +18,7 @@ from labkit.cost.energy import (
     power_ratio,
     relative_cost,
 )
-from labkit.cost.measure import Latency, fastest, fps, latency, time_ratio
+from labkit.cost.measure import Latency, cpu_times, fastest, fps, latency, processor, time_ratio
 from labkit.cost.memory import file_bytes, memory_access_bound, memory_access_cost, memory_bytes
 from labkit.cost.propagation import ErrorPropagation, LayerError, error_propagation, lipschitz
 from labkit.cost.roofline import Machine, Point, layer_points, measure_machine, pointwise_point, roofline_point
@@ -37,6 +40,7 @@ __all__ = [
     "CONVENTIONS",
     "DEVICES",
     "ENERGY_PJ",
+    "BreakEven",
     "Cost",
     "CostTable",
     "Device",
@@ -51,8 +55,12 @@ __all__ = [
     "ReportCard",
     "Row",
     "TreeMap",
+    "bit_speedup",
+    "bitops",
+    "breakeven",
     "conv_macs",
     "count",
+    "cpu_times",
     "dram_power",
     "energy",
     "energy_budget",
@@ -74,6 +82,7 @@ __all__ = [
     "param_table",
     "pointwise_point",
     "power_ratio",
+    "processor",
     "readable",
     "relative_cost",
     "report_card",
@@ -81,4 +90,5 @@ __all__ = [
     "share_by_type",
     "time_ratio",
     "tree_map",
+    "xnor_speedup",
 ]

@@ -1,13 +1,16 @@
 """Measured times: latency with its spread, frames per second, and a ratio of two times."""
 
 import contextlib
+import platform
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
+from threadpoolctl import threadpool_limits
 
 from labkit import checks
 
@@ -147,6 +150,52 @@ def time_ratio(
         return _median_ratio(before, after, rounds, round_seconds)
 
 
+def cpu_times(
+    functions: Mapping[str, Callable[[], Any]], *, rounds: int = 7, round_seconds: float = 0.01
+) -> dict[str, float]:
+    """Return the seconds of one call of each function: CPU time of one thread, median of interleaved rounds.
+
+    Parameters
+    ----------
+    functions : {name: function of no argument}; in every round each is called in turn, so that a disturbance meets all
+    rounds : at least 7; one more is run first to warm up
+    round_seconds : CPU seconds that each function is repeated for in a round, about
+
+    Raises
+    ------
+    TypeError, ValueError : not callable, no function, or a number out of its range.
+
+    Only ratios of the results carry over to another day. Chapter 21.
+
+    >>> times = cpu_times({"short": lambda: sum(range(100)), "long": lambda: sum(range(10_000))})
+    >>> times["long"] > times["short"]
+    True
+    """
+    if not checks.instance(functions, "functions", Mapping):
+        raise ValueError("functions must hold at least one function, got none")
+    for name, function in functions.items():
+        _check_callable(function, name)
+    checks.integer(rounds, "rounds", low=7)
+    checks.number(round_seconds, "round_seconds", low=0)
+    with _threads(1):
+        first = {name: _seconds(f, 1) for name, f in functions.items()}  # the warm-up round
+        repeats = {name: max(1, round(round_seconds / seconds)) for name, seconds in first.items()}
+        turns = [{name: _seconds(f, repeats[name]) for name, f in functions.items()} for _ in range(rounds)]
+    return {name: statistics.median(turn[name] for turn in turns) for name in functions}
+
+
+def processor() -> str:
+    """Return the processor's name, as far as the system tells it.
+
+    >>> isinstance(processor(), str)
+    True
+    """
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
+    named = (line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.processor() or platform.machine())
+
+
 def _median_ratio(before: Callable, after: Callable, rounds: int, seconds: float) -> float:
     repeats = [max(1, round(seconds / max(_seconds(f, 2), 1e-9))) for f in (before, after)]  # the warm-up round
     ratios = [_seconds(before, repeats[0]) / _seconds(after, repeats[1]) for _ in range(rounds)]
@@ -174,12 +223,12 @@ def _summary(seconds: list[float], threads: int) -> Latency:
 
 @contextlib.contextmanager
 def _threads(n: int) -> Iterator[None]:
-    """Run without gradients on n threads of torch, and put the number back."""
+    """Run without gradients on n threads, of torch and of the BLAS that NumPy has, and put the numbers back."""
     checks.integer(n, "threads", low=1)
     threads = torch.get_num_threads()
     torch.set_num_threads(n)
     try:
-        with torch.no_grad():
+        with torch.no_grad(), threadpool_limits(n, user_api="blas"):
             yield
     finally:
         torch.set_num_threads(threads)

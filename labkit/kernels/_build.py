@@ -10,8 +10,8 @@ from pathlib import Path
 import cffi
 
 CSRC = Path(__file__).parent / "csrc"  # relative during a build, which setuptools asks of sources
-LEVELS = ["portable", "popcnt", "avx2", "avx512", "neon"]
-SOURCES = [CSRC / f"{name}.c" for name in ["dispatch", *LEVELS]]  # the other .c files are included by these
+LEVELS = ["portable", "popcnt", "avx2", "avx512", "vpopcntdq", "neon"]
+SOURCES = [CSRC / f"{name}.c" for name in ["dispatch", "huffman", *LEVELS]]  # the other .c files are included by these
 
 ffibuilder = cffi.FFI()
 ffibuilder.cdef((CSRC / "kernels.h").read_text(encoding="utf-8"))
@@ -21,5 +21,6 @@ ffibuilder.set_source(
     sources=[path.as_posix() for path in SOURCES],
     include_dirs=[CSRC.as_posix()],
     depends=[path.as_posix() for path in sorted(CSRC.iterdir())],  # a change in any of them compiles anew
-    extra_compile_args=["/O2"] if os.name == "nt" else ["-O3"],
+    # products and sums are not fused: the twins round after each of them
+    extra_compile_args=["/O2"] if os.name == "nt" else ["-O3", "-ffp-contract=off"],
 )

@@ -88,10 +88,14 @@ def _default() -> str:
     return levels()[-1]
 
 
-def _compiled() -> list[str]:
-    if lib is None:
-        return []
-    return [ffi.string(lib.labkit_level_name(index)).decode() for index in range(lib.labkit_level_count())]
+def _compiled() -> tuple[str, ...]:
+    return _names(lib) if lib is not None else ()
+
+
+@cache
+def _names(library: Any) -> tuple[str, ...]:
+    """Return the levels in a compiled library; asked at every call of a kernel, so kept."""
+    return tuple(ffi.string(library.labkit_level_name(index)).decode() for index in range(library.labkit_level_count()))
 
 
 def _offered(level: str, name: str) -> str:

@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn.utils import parametrizations
 from torch.utils.flop_counter import FlopCounterMode
 
-from labkit.cost import count, file_bytes, time_ratio
+from labkit.cost import count, cpu_times, file_bytes, time_ratio
 from labkit.nets import LeNet5, LeNet300, save
 
 DIGIT = torch.zeros(1, 1, 28, 28)
@@ -251,3 +251,33 @@ def test_time_ratio_refuses_bad_input(arguments, error, message):
     before, after, settings = arguments
     with pytest.raises(error, match=message):
         time_ratio(before, after, **settings)
+
+
+def test_cpu_times_are_medians_without_the_warm_up(monkeypatch):
+    clock = Clock(monkeypatch)
+    slow, fast = clock.lasting(9, 0.2, 0.2, 50, 0.2, 0.2, 90, 0.2), clock.lasting(0.1)
+    assert cpu_times({"slow": slow, "fast": fast}) == pytest.approx({"slow": 0.2, "fast": 0.1})
+
+
+def test_cpu_times_take_turns_and_restore_the_threads():
+    calls, threads = [], torch.get_num_threads()
+    cpu_times({name: lambda name=name: calls.append(name) for name in "abc"}, round_seconds=0)
+    assert "".join(calls) == 8 * "abc"
+    with pytest.raises(ZeroDivisionError):
+        cpu_times({"f": lambda: 1 / 0})
+    assert torch.get_num_threads() == threads
+
+
+@pytest.mark.parametrize(
+    ("functions", "settings", "error", "message"),
+    [
+        ({}, {}, ValueError, "at least one function"),
+        (len, {}, TypeError, "functions must be Mapping"),
+        ({"f": 3}, {}, TypeError, "f must be callable"),
+        ({"f": len}, {"rounds": 6}, ValueError, "rounds must be at least 7"),
+        ({"f": len}, {"round_seconds": -1}, ValueError, "round_seconds must be"),
+    ],
+)
+def test_cpu_times_refuse_bad_input(functions, settings, error, message):
+    with pytest.raises(error, match=message):
+        cpu_times(functions, **settings)

@@ -34,65 +34,194 @@ static int bit(const uint64_t *words, int64_t row, int64_t n, int64_t k)
     return (int)(words[row * ((n + 63) / 64) + k / 64] >> (k % 64) & 1);
 }
 
+static int below(double x, double threshold) { return x < threshold; }
+
 static void check_pack(int level, int64_t m, int64_t n, int with_nan)
 {
     const int64_t count = m * ((n + 63) / 64);
-    float *x = block(m * n, sizeof *x);
-    double *y = block(m * n, sizeof *y);
-    uint64_t *fx = block(count, sizeof *fx), *fy = block(count, sizeof *fy);
+    float *x = block(m * n, sizeof *x), *s = block(n, sizeof *s);
+    double *y = block(m * n, sizeof *y), *t = block(n, sizeof *t);
+    int32_t *z = block(m * n, sizeof *z), *u = block(n, sizeof *u);
+    uint64_t *fx = block(count, sizeof *fx), *fy = block(count, sizeof *fy), *fz = block(count, sizeof *fz);
+    for (int64_t k = 0; k < n; k++)
+        t[k] = s[k] = (float)(u[k] = (int32_t)(next() % 3) - 1);
     for (int64_t i = 0; i < m * n; i++)
-        y[i] = x[i] = (float)(next() % 3) - 1.0f;
+        y[i] = x[i] = (float)(z[i] = (int32_t)(next() % 3) - 1);
     const int nan = with_nan && m > 0 && n > 0;
     if (nan)
         y[m * n - 1] = x[m * n - 1] = NAN;
-    expect(labkit_pack_f32(level, x, m, n, fx) == nan, "NaN flag", level, m, 0, n);
-    expect(labkit_pack_f64(level, y, m, n, fy) == nan, "NaN flag", level, m, 0, n);
+    expect(labkit_pack_f32(level, x, s, m, n, fx) == nan, "NaN flag", level, m, 0, n);
+    expect(labkit_pack_f64(level, y, t, m, n, fy) == nan, "NaN flag", level, m, 0, n);
+    expect(labkit_pack_i32(level, z, u, m, n, fz) == 0, "NaN flag", level, m, 0, n);
     for (int64_t i = 0; i < m; i++)
         for (int64_t k = 0; k < (n + 63) / 64 * 64; k++) {
-            const int negative = k < n && x[i * n + k] < 0;
-            expect(bit(fx, i, n, k) == negative, "pack_f32", level, m, 0, n);
-            expect(bit(fy, i, n, k) == negative, "pack_f64", level, m, 0, n);
+            expect(bit(fx, i, n, k) == (k < n && below(x[i * n + k], s[k])), "pack_f32", level, m, 0, n);
+            expect(bit(fy, i, n, k) == (k < n && below(y[i * n + k], t[k])), "pack_f64", level, m, 0, n);
+            expect(bit(fz, i, n, k) == (k < n && below(z[i * n + k], u[k])), "pack_i32", level, m, 0, n);
         }
-    free(x), free(y), free(fx), free(fy);
+    free(x), free(y), free(z), free(s), free(t), free(u), free(fx), free(fy), free(fz);
 }
 
-static void check_matmul(int level, int64_t m, int64_t p, int64_t n, int64_t missing)
+static void check_pack_nchw(int level, int64_t images, int64_t channels, int64_t pixels, int with_nan)
 {
-    const int64_t words = (n + 63) / 64;
-    uint64_t *a = block(m * words, sizeof *a), *b = block(p * words - missing, sizeof *b);
-    int32_t *result = block(m * p, sizeof *result);
-    for (int64_t i = 0; i < m * words; i++)
-        a[i] = next();
-    for (int64_t i = 0; i < p * words - missing; i++)
-        b[i] = next();
-    labkit_xnor_matmul(level, a, b, result, m, p, n);
+    const int64_t groups = (channels + 63) / 64, size = images * channels * pixels;
+    float *x = block(size, sizeof *x), *s = block(channels, sizeof *s);
+    double *y = block(size, sizeof *y), *t = block(channels, sizeof *t);
+    uint64_t *fx = block(images * groups * pixels, sizeof *fx), *fy = block(images * groups * pixels, sizeof *fy);
+    for (int64_t c = 0; c < channels; c++)
+        t[c] = s[c] = (float)(next() % 3) - 1.0f;
+    for (int64_t i = 0; i < size; i++)
+        y[i] = x[i] = (float)(next() % 3) - 1.0f;
+    const int nan = with_nan && size > 0;
+    if (nan)
+        y[size - 1] = x[size - 1] = NAN;
+    const int64_t last = images * groups;
+    expect(labkit_pack_nchw_f32(level, x, s, 0, last, channels, pixels, fx) == nan, "NaN", level, images, 0, channels);
+    expect(labkit_pack_nchw_f64(level, y, t, 0, last, channels, pixels, fy) == nan, "NaN", level, images, 0, channels);
+    for (int64_t i = 0; i < images; i++)
+        for (int64_t c = 0; c < 64 * groups; c++)
+            for (int64_t q = 0; q < pixels; q++) {
+                const int64_t at = (i * groups + c / 64) * pixels + q, from = (i * channels + c) * pixels + q;
+                const int right = c < channels && below(x[from], s[c]);
+                expect((int)(fx[at] >> c % 64 & 1) == right, "pack_nchw_f32", level, images, pixels, channels);
+                expect((int)(fy[at] >> c % 64 & 1) == right, "pack_nchw_f64", level, images, pixels, channels);
+            }
+    free(x), free(y), free(s), free(t), free(fx), free(fy);
+}
+
+static uint64_t *random_words(int64_t count)
+{
+    uint64_t *words = block(count, sizeof *words);
+    for (int64_t i = 0; i < count; i++)
+        words[i] = next();
+    return words;
+}
+
+static int ones(uint64_t word)
+{
+    int count = 0;
+    for (; word; word &= word - 1)
+        count++;
+    return count;
+}
+
+/* Columns of b overlap, as the windows of a convolution do: column j begins at word j and takes every second word. */
+static void check_product(int level, int64_t m, int64_t p, int64_t words, int a_planes, int b_planes, int use_and)
+{
+    const int64_t b_plane = words && p ? p + 2 * words - 2 : 0;
+    uint64_t *a = random_words(a_planes * m * words), *b = random_words(b_planes * b_plane);
+    int64_t *offset = block(p, sizeof *offset), *step = block(words, sizeof *step);
+    int32_t *result = block(m * p, sizeof *result), *weights = block(a_planes * b_planes, sizeof *weights);
+    for (int64_t j = 0; j < p; j++)
+        offset[j] = j;
+    for (int64_t k = 0; k < words; k++)
+        step[k] = 2 * k;
+    for (int x = 0; x < a_planes * b_planes; x++)
+        weights[x] = (int32_t)(next() % 7) - 3;
+    const struct labkit_product product = {a, b, offset, step, weights, result, m, p, words, p,
+                                           a_planes, m * words, b_planes, b_plane, 5, use_and};
+    labkit_product(level, &product);
     for (int64_t i = 0; i < m; i++)
         for (int64_t j = 0; j < p; j++) {
-            int32_t dot = 0;
-            for (int64_t k = 0; k < n; k++)
-                dot += bit(a, i, n, k) == bit(b, j, n, k) ? 1 : -1;
-            expect(result[i * p + j] == dot, "xnor_matmul", level, m, p, n);
+            int32_t sum = 5;
+            for (int x = 0; x < a_planes; x++)
+                for (int y = 0; y < b_planes; y++)
+                    for (int64_t k = 0; k < words; k++) {
+                        const uint64_t v = a[(x * m + i) * words + k], w = b[y * b_plane + j + 2 * k];
+                        sum += weights[x * b_planes + y] * ones(use_and ? v & w : v ^ w);
+                    }
+            expect(result[i * p + j] == sum, "product", level, m, p, words);
+        }
+    free(a), free(b), free(offset), free(step), free(result), free(weights);
+}
+
+static void check_dots(int level, int64_t m, int64_t p, int64_t words, int64_t missing)
+{
+    uint64_t *a = random_words(m * words), *b = random_words(p * words - missing);
+    int32_t *result = block(m * p, sizeof *result);
+    labkit_xnor_dots(level, a, b, result, m, p, words, 64 * words, p);
+    for (int64_t i = 0; i < m; i++)
+        for (int64_t j = 0; j < p; j++) {
+            int32_t dot = (int32_t)(64 * words);
+            for (int64_t k = 0; k < words; k++)
+                dot -= 2 * ones(a[i * words + k] ^ b[j * words + k]);
+            expect(result[i * p + j] == dot, "xnor_dots", level, m, p, words);
         }
     free(a), free(b), free(result);
 }
 
+/* The code 0, 10, 110, 111 with a table of `bits` bits: longer words take the other way. */
+static void check_huffman(int bits, int64_t n)
+{
+    const uint32_t code[4] = {0, 2, 6, 7}, first[33] = {0, 0, 2, 6}, count[33] = {0, 1, 1, 2};
+    const uint8_t length[4] = {1, 2, 3, 3};
+    const int64_t place[33] = {0, 0, 1, 2};
+    const uint16_t sorted[4] = {0, 1, 2, 3};
+    uint32_t *table = block(1 << bits, sizeof *table);
+    for (int pattern = 0; pattern < 1 << bits; pattern++) {
+        table[pattern] = 0;
+        for (uint32_t s = 0; s < 4; s++)
+            if (length[s] <= bits && (uint32_t)pattern >> (bits - length[s]) == code[s])
+                table[pattern] = s << 8 | length[s];
+    }
+    uint16_t *symbols = block(n, sizeof *symbols), *back = block(n, sizeof *back);
+    for (int64_t i = 0; i < n; i++)
+        symbols[i] = (uint16_t)(next() % 4);
+    uint8_t *room = block(n * 3 / 8 + 1, 1);
+    const int64_t written = labkit_huffman_encode(symbols, n, code, length, room);
+    uint8_t *bytes = block(written, 1); /* the decoder may not read past the last byte */
+    for (int64_t i = 0; i < written; i++)
+        bytes[i] = room[i];
+    const struct labkit_huffman h = {table, first, count, place, sorted, bits};
+    expect(labkit_huffman_decode(&h, bytes, written, n, back) >= 0, "huffman", 0, bits, 0, n);
+    for (int64_t i = 0; i < n; i++)
+        expect(symbols[i] == back[i], "huffman", 0, bits, i, n);
+    if (n > 8)
+        expect(labkit_huffman_decode(&h, bytes, written / 4, n, back) == -1, "early end", 0, bits, 0, n);
+    free(table), free(symbols), free(back), free(room), free(bytes);
+}
+
+static void check_limits(int level)
+{
+    uint64_t sum = 1;
+    float total = 1;
+    expect(labkit_limit_counts(level, 10, &sum) > 0 && labkit_limit_fma(level, 10, &total) > 0, "limit", level, 0, 0, 0);
+}
+
+static void check_level(int level)
+{
+    const int64_t rows[] = {0, 1, 2, 6, 7, 33}, lengths[] = {0, 1, 31, 32, 33, 63, 64, 65, 130, 257};
+    const int64_t columns[] = {0, 1, 3, 16, 17, 65}, words[] = {0, 1, 2, 31, 64, 67};
+    for (int i = 0; i < 6; i++)
+        for (int l = 0; l < 10; l++) {
+            check_pack(level, rows[i], lengths[l], l % 2);
+            check_pack_nchw(level, i % 3, lengths[l], rows[i] * 11, l % 2);
+        }
+    for (int i = 0; i < 6; i++)
+        for (int j = 0; j < 6; j++)
+            for (int w = 0; w < 6; w++) {
+                check_product(level, rows[i], columns[j], words[w], 1, 1, 0);
+                check_dots(level, rows[i], columns[j], words[w], 0);
+                if (w < 4)
+                    check_product(level, rows[i], columns[j], words[w], 1 + i % 3, 1 + j % 3, 1);
+            }
+    check_product(level, 967, 3, 1, 1, 1, 0);
+    check_limits(level);
+}
+
 int main(int argc, char **argv)
 {
-    const int64_t rows[] = {0, 1, 2, 6, 7, 33}, lengths[] = {0, 1, 31, 32, 33, 63, 64, 65, 130, 4096, 4161};
-    const int n_rows = sizeof rows / sizeof *rows, n_lengths = sizeof lengths / sizeof *lengths;
     (void)argv;
     for (int level = 0; level < labkit_level_count(); level++) {
         if (!labkit_level_supported(level))
             continue;
         if (argc > 1)
-            check_matmul(level, 3, 3, 130, 1);
-        for (int l = 0; l < n_lengths; l++)
-            for (int i = 0; i < n_rows; i++) {
-                check_pack(level, rows[i], lengths[l], l % 2);
-                for (int j = 0; j < n_rows; j++)
-                    check_matmul(level, rows[i], rows[j], lengths[l], 0);
-            }
+            check_dots(level, 3, 3, 3, 1);
+        check_level(level);
         printf("%s\n", labkit_level_name(level));
     }
+    for (int bits = 1; bits <= 12; bits++)
+        for (int64_t n = 0; n < 100; n++)
+            check_huffman(bits, n);
     return 0;
 }

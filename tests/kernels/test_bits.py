@@ -6,6 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from layouts import LAYOUTS
 
 from labkit import kernels
 from labkit.kernels import dispatch, twin
@@ -107,24 +108,6 @@ def test_packing_at_the_edges_of_the_number_line(level):
     assert kernels.pack_bits(np.array([[-(2**63), 2**63 - 1, -1]])) == [[0b101]]
 
 
-def misaligned(array):
-    """A copy that starts one byte past an aligned address."""
-    buffer = np.zeros(array.nbytes + 1, np.uint8)
-    view = buffer[1:].view(array.dtype).reshape(array.shape)
-    view[...] = array
-    assert not view.flags.aligned
-    return view
-
-
-LAYOUTS = {
-    "fortran": np.asfortranarray,
-    "misaligned": misaligned,
-    "strided": lambda array: np.repeat(np.repeat(array, 2, axis=0), 3, axis=1)[::2, ::3],
-    "reversed": lambda array: array[::-1, ::-1].copy()[::-1, ::-1],
-    "read-only": lambda array: np.frombuffer(array.tobytes(), array.dtype).reshape(array.shape),
-}
-
-
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_layout_in_memory_does_not_matter(level, layout, dtype):
@@ -134,6 +117,82 @@ def test_layout_in_memory_does_not_matter(level, layout, dtype):
     np.testing.assert_array_equal(kernels.pack_bits(LAYOUTS[layout](x)), words)
     np.testing.assert_array_equal(kernels.unpack_bits(other, n=200), signs(x))
     np.testing.assert_array_equal(kernels.xnor_matmul(other, other, n=200), signs(x) @ signs(x).T)
+
+
+@pytest.mark.parametrize("forced", dispatch.levels())
+@given(data=st.data(), m=sizes, n=st.integers(0, 140), dtype=st.sampled_from([np.float32, np.float64, np.int32]))
+@settings(deadline=None, max_examples=40)
+def test_thresholds_stand_for_zero(forced, data, m, n, dtype):
+    values = st.integers(-3, 3)
+    x = data.draw(hnp.arrays(dtype, (m, n), elements=values))
+    t = data.draw(hnp.arrays(dtype, (n,), elements=values))
+    with dispatch.forced(forced):
+        words = kernels.pack_bits(x, thresholds=t)
+    np.testing.assert_array_equal(words, twin.pack_bits(x, t), strict=True)
+    np.testing.assert_array_equal(words, kernels.pack_bits(np.where(x < t, -1, 1)))
+
+
+def test_a_threshold_is_a_batch_normalisation_before_the_sign(level):
+    """The layer of a trained network: for integers, x < t is x < ceil(t); gamma < 0 is met by weights of other sign."""
+    rng = np.random.default_rng(0)
+    gamma, beta, mean, scale = rng.uniform(0.5, 2, 9), rng.normal(0, 3, 9), rng.normal(0, 3, 9), rng.uniform(0.5, 2, 9)
+    x = rng.integers(-20, 21, (30, 9)).astype(np.int32)
+    t = np.ceil(mean - beta * scale / gamma).astype(np.int64)
+    normal = gamma * (x - mean) / scale + beta
+    np.testing.assert_array_equal(kernels.pack_bits(x, thresholds=t), kernels.pack_bits(normal))
+
+
+def test_extreme_thresholds_decide_without_the_number(level):
+    always, never = np.full(3, np.inf, np.float32), np.full(3, -np.inf, np.float32)
+    x = np.array([[-np.inf, 0, 1e30]], np.float32)
+    assert kernels.pack_bits(x, thresholds=always) == [[0b111]]
+    assert kernels.pack_bits(x, thresholds=never) == [[0]]
+    low, high = -(2**31), 2**31 - 1
+    assert kernels.pack_bits(np.array([[low, high]]), thresholds=[high, high]) == [[0b01]]
+    assert kernels.pack_bits(np.array([[low, high]]), thresholds=[low, low]) == [[0]]
+
+
+@pytest.mark.parametrize(
+    ("x", "thresholds", "error", "message"),
+    [
+        ([[1.0]], [1.0, 2.0], ValueError, r"thresholds must have shape \(1,\).*got \(2,\)"),
+        ([[1.0]], [np.nan], ValueError, "thresholds must not hold NaN"),
+        ([[1.0]], ["a"], TypeError, "thresholds must hold numbers, got dtype <U1"),
+        ([[1]], [0.5], TypeError, r"thresholds must hold integers.*ceil.*got dtype float64"),
+        ([[1]], [2**31], ValueError, "thresholds must fit int32, got 2147483648"),
+        ([[2**40]], [0], ValueError, "x must fit int32, got 1099511627776"),
+        ([[np.nan]], [0.0], ValueError, "x must not hold NaN"),
+    ],
+)
+def test_bad_thresholds(level, x, thresholds, error, message):
+    with pytest.raises(error, match=message):
+        kernels.pack_bits(x, thresholds=thresholds)
+
+
+def test_the_result_goes_where_the_caller_wants_it(level):
+    rng = np.random.default_rng(0)
+    for m, p in [(2, 40), (40, 2), (9, 40), (0, 3)]:
+        a, b = random_words(rng, m, 200), random_words(rng, p, 200)
+        out = np.full((m, p), 7, np.int32)
+        assert kernels.xnor_matmul(a, b, n=200, out=out) is out
+        np.testing.assert_array_equal(out, twin.xnor_matmul(a, b, n=200))
+
+
+@pytest.mark.parametrize(
+    ("out", "error", "message"),
+    [
+        (np.zeros((2, 2)), TypeError, "out must be an int32 array, got float64"),
+        ([[0, 0], [0, 0]], TypeError, "out must be an int32 array, got list"),
+        (np.zeros((2, 2), ">i4"), TypeError, "out must be an int32 array, got >i4"),
+        (np.zeros((2, 3), np.int32), ValueError, r"of shape \(2, 2\), got shape \(2, 3\)"),
+        (np.zeros((4, 4), np.int32)[::2, ::2], ValueError, "out must be contiguous"),
+        (LAYOUTS["read-only"](np.zeros((2, 2), np.int32)), ValueError, "out must be .*writeable"),
+    ],
+)
+def test_bad_out(level, out, error, message):
+    words = np.zeros((2, 3), np.uint64)
+    with pytest.raises(error, match=message):
+        kernels.xnor_matmul(words, words, n=192, out=out)
 
 
 def test_arguments_are_left_alone(level):

@@ -10,8 +10,8 @@ import pytest
 from toolchain import COMPILER, CSRC, ROOT, compile_c
 
 from labkit.kernels import dispatch
+from labkit.kernels._build import SOURCES
 
-LEVELS = ["portable", "popcnt", "avx2", "avx512", "neon"]
 SANITIZE = ["-O1", "-g", "-Wall", "-Wextra", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 QUIET = {**os.environ, "ASAN_OPTIONS": "detect_leaks=0"}  # the leak check needs ptrace, which containers forbid
 
@@ -25,7 +25,7 @@ def driver(tmp_path_factory):
     (folder / "empty.c").write_text("int main(void) { return 0; }\n")
     if compile_c([folder / "empty.c"], folder / "empty", *SANITIZE).returncode:
         pytest.skip("this compiler has no address and undefined-behaviour sanitizers")
-    sources = [Path(__file__).with_name("driver.c"), *(CSRC / f"{name}.c" for name in ["dispatch", *LEVELS])]
+    sources = [Path(__file__).with_name("driver.c"), *(CSRC / path.name for path in SOURCES)]
     result = compile_c(sources, folder / "driver", *SANITIZE)
     assert result.returncode == 0, result.stderr
     assert "warning" not in result.stderr

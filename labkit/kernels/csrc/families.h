@@ -1,6 +1,11 @@
 /* Every family of kernels, then the table of the level that includes this file. No include guard: each level includes
-   it once, and each level is a file of its own. The level has defined LEVEL, LEVEL_NAME, TARGET, vec, popcount,
-   supported, ROWS and VECS. */
+   it once, and each level is a file of its own. The level has defined
+
+   LEVEL, LEVEL_NAME, TARGET, supported    its name, the compiler's option, and whether this processor has it
+   word, vec, ivec, fvec    a lane of counts, and vectors as wide as each other of words, int32 and float
+   count, widen, BURST      the bits of each lane in some short form; that form as a lane; counts that the form can add
+   multiply_add             the fused operation on fvec, where there is one
+   ROWS, VECS, CHAINS       the tile that fits the registers, and how many values hide the time of an operation */
 
 #define B4(k) UINT64_C(1) << (k), UINT64_C(2) << (k), UINT64_C(4) << (k), UINT64_C(8) << (k)
 #define B16(k) B4(k), B4(k + 4), B4(k + 8), B4(k + 12)
@@ -8,22 +13,45 @@ static const uint64_t BIT[64] = {B16(0), B16(16), B16(32), B16(48)};
 
 #define REAL float
 #define MASK uint32_t
-#define PACK pack_f32
 #include "pack.c"
+#include "sparse.c"
 #undef REAL
 #undef MASK
-#undef PACK
 #define REAL double
 #define MASK uint64_t
-#define PACK pack_f64
+#include "pack.c"
+#include "sparse.c"
+#undef REAL
+#undef MASK
+#define REAL int32_t
+#define MASK uint32_t
 #include "pack.c"
 
-#include "bits.c"
+#include "product.c"
+
+#include "dots.c"
+
+#include "winograd.c"
+
+#include "limits.c"
 
 const struct level KERNEL(level) = {
     .name = LEVEL_NAME,
     .supported = supported,
-    .pack_f32 = KERNEL(pack_f32),
-    .pack_f64 = KERNEL(pack_f64),
-    .xnor_matmul = KERNEL(xnor_matmul),
+    .pack_f32 = KERNEL(pack_float),
+    .pack_f64 = KERNEL(pack_double),
+    .pack_i32 = KERNEL(pack_int32_t),
+    .pack_nchw_f32 = KERNEL(pack_nchw_float),
+    .pack_nchw_f64 = KERNEL(pack_nchw_double),
+    .pack_nchw_i32 = KERNEL(pack_nchw_int32_t),
+    .csr_check = KERNEL(csr_check),
+    .csr_matvec_f32 = KERNEL(csr_matvec_float),
+    .csr_matvec_f64 = KERNEL(csr_matvec_double),
+    .csr_matmul_f32 = KERNEL(csr_matmul_float),
+    .csr_matmul_f64 = KERNEL(csr_matmul_double),
+    .product = KERNEL(product),
+    .xnor_dots = KERNEL(xnor_dots),
+    .winograd = KERNEL(winograd),
+    .limit_counts = KERNEL(limit_counts),
+    .limit_fma = KERNEL(limit_fma),
 };

@@ -9,9 +9,19 @@
 #define TARGET __attribute__((target("popcnt")))
 #define ROWS 2 /* 2 x 4 counters, the words they meet and the pointers fill the sixteen registers */
 #define VECS 4
+#define CHAINS 8
+typedef uint64_t word;
 typedef uint64_t vec;
+typedef int32_t ivec;
+typedef float fvec;
 
-TARGET static inline vec popcount(vec word) { return (vec)__builtin_popcountll(word); }
+#define BURST (INT64_MAX / 64) /* a count needs no widening */
+
+TARGET static INLINE vec count(vec x) { return (vec)__builtin_popcountll(x); }
+
+TARGET static INLINE vec widen(vec counts) { return counts; }
+
+TARGET static INLINE fvec multiply_add(fvec x, fvec y, fvec z) { return x * y + z; }
 
 static int supported(void) { return __builtin_cpu_supports("popcnt"); }
 

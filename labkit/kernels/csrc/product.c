@@ -1,0 +1,191 @@
+/* Products of matrices of bits. Included by families.h, once per level.
+
+   Two signs that agree contribute +1 to a dot product, two that differ -1, and a ^ b has a 1 exactly where they differ:
+   dot = n - 2 popcount(a ^ b). Sixty-four multiplications and additions become three instructions. For unsigned
+   integers cut into bit planes, dot = sum of 2^(x + y) popcount(a_x & b_y) over the pairs of planes. Both are a start
+   value and a sum of weights times counts, and one driver serves them: see struct labkit_product in kernels.h.
+
+   Three ideas make it fast. First, a vector holds words of different columns of the result, not words of one row of b:
+   each lane then counts for its own column, and no lane is ever added to another. For this the columns of b are
+   gathered, interleaved, into a panel. Second, a tile of ROWS x COLUMNS counts stays in registers while k runs, so that
+   each word loaded is used several times: a word of a in VECS vectors, a vector of b in ROWS rows. Third, a panel is
+   small enough to stay in the first-level cache while all rows of a pass by.
+
+   The k-th word of column j is b[offset[j] + step[k]]. For a matrix, offset is the start of a row and step[k] = k. For a
+   convolution, offset is a pixel and step is the way to a place in the window: no matrix of patches is ever written.
+   M. Dukhan, The indirect convolution algorithm, arXiv:1907.02129. */
+
+#define LANES ((int)(sizeof(vec) / sizeof(word)))
+#define COLUMNS (VECS * LANES)
+#define DEPTH 64 /* 64-bit words of a column in a panel: at most 64 x 8 x 64 bytes = 32 KiB */
+#define PARTS ((int)(sizeof(uint64_t) / sizeof(word))) /* a 64-bit word fills one lane, or two after each other */
+
+union panel { /* [k] is the k-th word of each of COLUMNS columns */
+    word words[DEPTH * PARTS][COLUMNS];
+    vec vecs[DEPTH * PARTS][VECS];
+};
+
+#define HEIGHT 960 /* rows of a: 960 x 64 words are 480 KiB, which the second-level cache holds */
+
+/* Where a tile of counts goes: out = base + weight * counts, row i of each so many numbers after row i - 1. */
+struct KERNEL(sink) {
+    const int32_t *base;
+    int64_t base_stride;
+    int32_t *out;
+    int64_t stride;
+    int32_t weight;
+};
+
+/* memcpy reads and writes a vector at any address. */
+TARGET static INLINE void KERNEL(store)(vec acc[ROWS][VECS], int vecs, struct KERNEL(sink) to)
+{
+    const ivec weight = to.weight + (ivec){0};
+    UNROLL for (int i = 0; i < ROWS; i++)
+        UNROLL for (int j = 0; j < vecs; j++) {
+            ivec sum;
+            memcpy(&sum, to.base + i * to.base_stride + j * LANES, sizeof sum);
+            sum += weight * (ivec)widen(acc[i][j]);
+            memcpy(to.out + i * to.stride + j * LANES, &sum, sizeof sum);
+        }
+}
+
+/* The inner loop: counts of a[i] ^ b[j] or a[i] & b[j] over so many words, which the counters must be able to hold. The
+   words of a are those from `skip` on. use_and and vecs are constants where this is used. */
+TARGET static INLINE void KERNEL(count_words)(const word *const a[ROWS], int64_t skip, const vec (*b)[VECS],
+                                              int64_t words, int use_and, int vecs, struct KERNEL(sink) to)
+{
+    const word *row[ROWS];
+    vec acc[ROWS][VECS];
+    UNROLL for (int i = 0; i < ROWS; i++) {
+        row[i] = a[i] + skip;
+        UNROLL for (int j = 0; j < vecs; j++)
+            acc[i][j] = (vec){0};
+    }
+    TWICE for (int64_t k = 0; k < words; k++)
+        UNROLL for (int i = 0; i < ROWS; i++)
+            UNROLL for (int j = 0; j < vecs; j++)
+                acc[i][j] += count(use_and ? row[i][k] & b[k][j] : row[i][k] ^ b[k][j]);
+    KERNEL(store)(acc, vecs, to);
+}
+
+/* Never inlined: then the registers hold the tile and nothing else. A narrow tile has one vector of columns. */
+#define COUNTER(NAME, USE_AND, WIDTH)                                                                                \
+    TARGET static NOINLINE void KERNEL(NAME)(const word *const a[ROWS], int64_t skip, const vec (*b)[VECS],          \
+                                             int64_t words, const struct KERNEL(sink) *to)                           \
+    {                                                                                                                \
+        KERNEL(count_words)(a, skip, b, words, USE_AND, WIDTH, *to);                                                 \
+    }
+COUNTER(count_xor, 0, VECS)
+COUNTER(count_and, 1, VECS)
+COUNTER(count_xor_narrow, 0, 1)
+COUNTER(count_and_narrow, 1, 1)
+#undef COUNTER
+
+typedef void KERNEL(counter)(const word *const a[ROWS], int64_t skip, const vec (*b)[VECS], int64_t words,
+                             const struct KERNEL(sink) *to);
+
+/* A block of the product: so many rows, columns and words, from these on, and who counts them. */
+struct KERNEL(block) {
+    int64_t row, rows, column, columns, first, depth;
+    KERNEL(counter) *count;
+};
+
+/* Plane y of b fills rows y depth, ... of the panel. Columns past the last repeat it; their counts are thrown away. */
+TARGET static void KERNEL(gather)(const struct labkit_product *s, const struct KERNEL(block) *block, union panel *panel)
+{
+    int64_t offset[COLUMNS];
+    for (int j = 0; j < COLUMNS; j++)
+        offset[j] = s->offset[block->column + (j < block->columns ? j : block->columns - 1)];
+    for (int64_t y = 0; y < s->b_planes; y++)
+        for (int64_t k = 0; k < block->depth; k++) {
+            const uint64_t *from = s->b + y * s->b_plane + s->step[block->first + k];
+            word(*to)[COLUMNS] = panel->words + PARTS * (y * block->depth + k);
+            for (int j = 0; j < COLUMNS; j++)
+                for (int part = 0; part < PARTS; part++)
+                    to[part][j] = (word)(from[offset[j]] >> 32 * part);
+        }
+}
+
+/* ROWS rows of a against all planes of a panel: every pair of planes adds to the sink, a burst at a time, so after the
+   first addition the sink is its own base. */
+TARGET static void KERNEL(tile)(const struct labkit_product *s, const struct KERNEL(block) *block,
+                                const word *const a[ROWS], const union panel *panel, struct KERNEL(sink) to)
+{
+    const int64_t words = PARTS * block->depth;
+    for (int64_t x = 0; x < s->a_planes; x++)
+        for (int64_t y = 0; y < s->b_planes; y++)
+            for (int64_t k = 0; k == 0 || k < words; k += BURST) {
+                const int64_t burst = words - k < BURST ? words - k : BURST, skip = PARTS * x * s->a_plane + k;
+                to.weight = s->weights[x * s->b_planes + y];
+                block->count(a, skip, panel->vecs + y * words + k, burst, &to);
+                to.base = to.out;
+                to.base_stride = to.stride;
+            }
+}
+
+/* A tile at the edge of the result is computed whole beside it, and the part that exists is copied. */
+TARGET static void KERNEL(edge)(const struct labkit_product *s, const struct KERNEL(block) *block,
+                                const word *const a[ROWS], const union panel *panel, struct KERNEL(sink) to,
+                                int64_t rows)
+{
+    int32_t whole[ROWS][COLUMNS];
+    const struct KERNEL(sink) beside = {&whole[0][0], COLUMNS, &whole[0][0], COLUMNS, 0};
+    for (int64_t i = 0; i < ROWS; i++)
+        for (int64_t j = 0; j < COLUMNS; j++)
+            whole[i][j] = i < rows && j < block->columns ? to.base[i * to.base_stride + j] : 0;
+    KERNEL(tile)(s, block, a, panel, beside);
+    for (int64_t i = 0; i < rows; i++)
+        memcpy(to.out + i * to.stride, whole[i], sizeof(int32_t) * (size_t)block->columns);
+}
+
+/* A block of rows of a against one panel. The first block of words starts from the start value, the others add to the result. */
+TARGET static void KERNEL(strip)(const struct labkit_product *s, const union panel *panel,
+                                 const struct KERNEL(block) *block, const int32_t *start)
+{
+    const int64_t columns = block->columns;
+    for (int64_t i0 = block->row; i0 < block->row + block->rows; i0 += ROWS) {
+        const int64_t rows = s->m - i0 < ROWS ? s->m - i0 : ROWS;
+        int32_t *out = s->result + i0 * s->stride + block->column;
+        struct KERNEL(sink) to = {out, s->stride, out, s->stride, 0};
+        const word *a[ROWS];
+        for (int64_t i = 0; i < ROWS; i++) /* past the last row: that row again, so that every read is inside a */
+            a[i] = (const word *)(s->a + (i0 + (i < rows ? i : rows - 1)) * s->words + block->first);
+        if (block->first == 0) {
+            to.base = start;
+            to.base_stride = 0;
+        }
+        for (int64_t i = 0; i < rows; i++) /* the counts will go there: ask the memory for it meanwhile */
+            for (int64_t j = 0; j < columns + 15; j += 16)
+                PREFETCH(out + i * s->stride + (j < columns ? j : columns - 1));
+        if (rows == ROWS && columns == COLUMNS)
+            KERNEL(tile)(s, block, a, panel, to);
+        else
+            KERNEL(edge)(s, block, a, panel, to, rows);
+    }
+}
+
+/* A block of rows against all of b, panel by panel. A long row of b takes several panels. */
+TARGET static void KERNEL(rows)(const struct labkit_product *s, int64_t row, int64_t rows, const int32_t *start)
+{
+    const int64_t deepest = DEPTH / s->b_planes; /* the planes of b share the panel */
+    union panel panel;
+    for (int64_t column = 0; column < s->p; column += COLUMNS)
+        for (int64_t k = 0; k == 0 || k < s->words; k += deepest) {
+            const int64_t columns = s->p - column < COLUMNS ? s->p - column : COLUMNS;
+            const int64_t depth = s->words - k < deepest ? s->words - k : deepest;
+            KERNEL(counter) *const wide = s->use_and ? KERNEL(count_and) : KERNEL(count_xor);
+            KERNEL(counter) *const narrow = s->use_and ? KERNEL(count_and_narrow) : KERNEL(count_xor_narrow);
+            const struct KERNEL(block) block = {row, rows, column, columns, k, depth, columns > LANES ? wide : narrow};
+            KERNEL(gather)(s, &block, &panel);
+            KERNEL(strip)(s, &panel, &block, start);
+        }
+}
+
+TARGET static void KERNEL(product)(const struct labkit_product *s)
+{
+    int32_t start[COLUMNS];
+    for (int j = 0; j < COLUMNS; j++)
+        start[j] = s->start;
+    for (int64_t row = 0; row < s->m; row += HEIGHT)
+        KERNEL(rows)(s, row, s->m - row < HEIGHT ? s->m - row : HEIGHT, start);
+}
