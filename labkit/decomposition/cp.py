@@ -123,7 +123,7 @@ def cp_als(
     factors, size = _start(T, unfoldings, R, init, random_state), frobenius(T)
     errors: list[float] = []
     for _ in range(sweeps):
-        weights, rest = _sweep(unfoldings, factors, rho)
+        weights, rest = als_sweep(unfoldings, factors, rho)
         errors.append(rest / size if size else 0.0)
         if len(errors) > 1 and errors[-2] - errors[-1] < tol:
             break
@@ -172,8 +172,20 @@ def _start(T: np.ndarray, unfoldings: list, R: int, init: Any, random_state: Any
     return [U / np.linalg.norm(U, axis=0) for U in factors]
 
 
-def _sweep(unfoldings: list[np.ndarray], factors: list[np.ndarray], rho: float) -> tuple[np.ndarray, float]:
-    """Solve for each factor in turn, in place; return the weights (R,) and the error that is left."""
+def als_sweep(unfoldings: list[np.ndarray], factors: list[np.ndarray], rho: float = 0.0) -> tuple[np.ndarray, float]:
+    """Solve for each factor in turn, in place; return the weights (R,) and the error that is left.
+
+    `unfoldings` are the matrices (n_k, numel / n_k) of `unfold`, `factors` those of a CP (n_k, R), which get columns
+    of norm 1; `rho` is the ridge on the factors, at least 0. Raises ValueError if their rows do not agree.
+    Kolda, Bader (2009), doi:10.1137/07070111X, section 3.4. Chapter 8; lecture 000:398-423.
+
+    >>> T, factors = np.ones((2, 3, 4)), [np.ones((n, 1)) for n in (2, 3, 4)]
+    >>> weights, error = als_sweep([unfold(T, k) for k in range(3)], factors)
+    >>> bool(error < 1e-12), float(weights[0].round(4))
+    (True, 4.899)
+    """
+    if [len(M) for M in unfoldings] != [len(U) for U in factors]:
+        raise ValueError(f"factors must have the rows of unfoldings, got {[len(U) for U in factors]}")
     for k, M in enumerate(unfoldings):
         K = khatri_rao([U for j, U in enumerate(factors) if j != k])  # (numel / n_k, R)
         V = K.T @ K + rho * np.eye(K.shape[1], dtype=K.dtype)

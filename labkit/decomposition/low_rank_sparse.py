@@ -139,7 +139,7 @@ def grebdec(
     step = -(-k // 4) if rank_step is None else checks.integer(rank_step, "rank_step", low=1)
     checks.integer(n_power_iter, "n_power_iter", low=1), checks.integer(n_iter_max, "n_iter_max", low=1)
     limit, history = checks.number(tol, "tol", low=0), [_objective(W, G)]
-    for U, V, S in _rounds(W, G, k, n_kept, step, n_power_iter):
+    for U, V, S in greedy_rounds(W, G, rank=k, n_kept=n_kept, rank_step=step, n_power_iter=n_power_iter):
         history.append(_objective(W - U @ V - S, G))
         if len(history) > n_iter_max or (len(V) == k and history[-2] - history[-1] <= limit * history[-2]):
             break
@@ -164,35 +164,60 @@ def gram(n: int, X: np.ndarray | None) -> np.ndarray:
     return G + RIDGE * np.trace(G) / n * np.eye(n)
 
 
-def _rounds(
-    W: np.ndarray, G: np.ndarray, rank: int, n_kept: int, step: int, n_power_iter: int
+def greedy_rounds(
+    W: np.ndarray, G: np.ndarray, *, rank: int, n_kept: int, rank_step: int = 1, n_power_iter: int = 2
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Yield (U, V, S) after each round of the algorithm, for ever."""
+    """Yield (U, V, S) after each round of the algorithm of `grebdec`, for ever.
+
+    W (m, n) is the matrix, G (n, n) comes from `gram`, `n_kept` is the number of entries of S; the rest is as in
+    `grebdec`. Raises TypeError or ValueError, when the first round is asked for, if an argument does not fit.
+
+    >>> U, V, S = next(greedy_rounds(np.diag([3.0, 2.0, 1.0]), np.eye(3), rank=1, n_kept=1))
+    >>> U.shape, V.shape, int((S != 0).sum())
+    ((3, 1), (1, 3), 1)
+    """
+    _check_shapes(W, G)
+    checks.integer(rank, "rank", low=0, high=min(W.shape))
     U, V, S = np.zeros((len(W), 0)), np.zeros((0, W.shape[1])), np.zeros_like(W)
     bound = np.abs(G).sum(axis=0)  # D: the diagonal matrix above G
     while True:
         if len(V) < rank:
-            V = _grown(V, (W - U @ V - S) @ G, min(step, rank - len(V)))
+            V = _grown(V, (W - U @ V - S) @ G, min(rank_step, rank - len(V)))
         for _ in range(n_power_iter if rank else 0):
-            U, V = _bilateral(W - S, G, V)
+            U, V = bilateral_step(W - S, G, V)
         for _ in range(n_power_iter if n_kept else 0):
-            S = _largest(S + (W - U @ V - S) @ G / bound, bound, n_kept)
+            S = largest_entries(S + (W - U @ V - S) @ G / bound, bound, n_kept=n_kept)
         S = _refitted(S, W - U @ V, G, n_steps=2 * n_power_iter)
         yield U, V, S
 
 
-def _bilateral(R: np.ndarray, G: np.ndarray, V: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return U, the best for V, made orthonormal, and V, the best for U, in norm((R - U V) X)."""
+def bilateral_step(R: np.ndarray, G: np.ndarray, V: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return U (m, k), the best for V, made orthonormal, and V (k, n), the best for U, in norm((R - U V) X).
+
+    R (m, n) is the matrix, G (n, n) = X X^T / p. Raises ValueError if the shapes do not fit together.
+
+    >>> U, V = bilateral_step(np.array([[3.0, 0.0], [0.0, 1.0]]), np.eye(2), np.array([[1.0, 0.0]]))
+    >>> np.abs(U @ V).tolist()
+    [[3.0, 0.0], [0.0, 0.0]]
+    """
+    _check_shapes(R, G, V)
     VG = V @ G  # (k, n)
     U = np.linalg.lstsq(VG @ V.T, VG @ R.T, rcond=None)[0].T  # (m, k)
     U = np.linalg.qr(U)[0]
     return U, U.T @ R
 
 
-def _largest(Z: np.ndarray, weight: np.ndarray, n_kept: int) -> np.ndarray:
-    """Keep the n_kept entries of Z with the largest weight_j Z_ij^2."""
-    worth = (Z**2 * weight).ravel()
-    kept = np.argpartition(worth, -n_kept)[-n_kept:]
+def largest_entries(Z: np.ndarray, weight: np.ndarray, *, n_kept: int) -> np.ndarray:
+    """Return Z (m, n) with all entries set to 0 but the `n_kept` with the largest weight_j Z_ij^2; weight (n,).
+
+    Raises TypeError or ValueError if `n_kept` is no int from 1 to the size of Z.
+
+    >>> largest_entries(np.array([[3.0, -1.0], [2.0, -5.0]]), np.ones(2), n_kept=2)
+    array([[ 3.,  0.],
+           [ 0., -5.]])
+    """
+    first = np.size(Z) - checks.integer(n_kept, "n_kept", low=1, high=np.size(Z))
+    kept = np.argpartition((Z**2 * weight).ravel(), first)[first:]
     S = np.zeros(Z.size)
     S[kept] = Z.ravel()[kept]
     return S.reshape(Z.shape)
@@ -223,3 +248,9 @@ def _grown(V: np.ndarray, gradient: np.ndarray, step: int) -> np.ndarray:
 def _objective(R: np.ndarray, G: np.ndarray) -> float:
     """Return f = trace(R G R^T) for the rest R = W - U V - S."""
     return max(0.0, float(np.vdot(R @ G, R)))
+
+
+def _check_shapes(W: np.ndarray, G: np.ndarray, V: np.ndarray | None = None) -> None:
+    shapes = [np.shape(M) for M in (W, G, G if V is None else V)]
+    if any(len(shape) != 2 for shape in shapes) or shapes[1][0] != shapes[1][1] or len({s[1] for s in shapes}) != 1:
+        raise ValueError(f"shapes must be (m, n), (n, n), (k, n), got {', '.join(map(str, shapes))}")

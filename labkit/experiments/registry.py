@@ -5,8 +5,8 @@ import json
 import math
 import platform
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,17 +18,23 @@ import labkit
 from labkit import checks, paths
 
 EXPERIMENTS: dict[str, "Experiment"] = {}
+Times = Callable[["Record"], Iterable[tuple[dict[str, Any], dict[str, float]]]]
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """A function of keyword settings that returns {"rows": [...], "summary": {...}}, and how to run it."""
+    """A function of keyword settings that returns {"rows": [...], "summary": {...}}, and how to run it.
+
+    `times` measures nothing but the time ratios of a record: it yields pairs of the values that name rows and the
+    columns that these rows get.
+    """
 
     name: str
     function: Callable[..., dict[str, Any]]
     split: str
     minutes: float
     tiny: dict[str, Any]
+    times: Times | None = None
 
     @property
     def summary(self) -> str:
@@ -47,7 +53,8 @@ class Record:
     """The result of a recorded experiment.
 
     `rows` is a list of flat dictionaries with equal keys; `summary` holds what the experiment concludes from them.
-    `duration_s` is wall-clock time in seconds on the machine that ran it, with `threads` threads.
+    `duration_s` is wall-clock time in seconds on the machine that ran it, with `threads` threads. `times_date` is the
+    day on which `retime` measured the time ratios again, "" if it never did.
     """
 
     name: str
@@ -61,6 +68,7 @@ class Record:
     versions: dict[str, str] = field(repr=False)
     rows: list[dict[str, Any]] = field(repr=False)
     summary: dict[str, Any] = field(repr=False)
+    times_date: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:
         for key, kind in _SCHEMA.items():
@@ -98,15 +106,18 @@ _SCHEMA: dict[str, type] = {
 }
 
 
-def experiment(name: str, *, split: str, minutes: float, tiny: dict[str, Any]) -> Callable[[Callable], Callable]:
+def experiment(
+    name: str, *, split: str, minutes: float, tiny: dict[str, Any], times: Times | None = None
+) -> Callable[[Callable], Callable]:
     """Register a function as the experiment `name`.
 
     `split` says which digits it trains, chooses and reports on; `minutes` how long it takes on one core; `tiny`
-    are the settings for a run of seconds. The function gets the output folder and its settings by keyword.
+    are the settings for a run of seconds; `times` as in `Experiment`. The function gets the output folder and its
+    settings by keyword.
     """
 
     def register(function: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
-        EXPERIMENTS[name] = Experiment(name, function, split, minutes, tiny)
+        EXPERIMENTS[name] = Experiment(name, function, split, minutes, tiny, times)
         return function
 
     return register
@@ -123,9 +134,9 @@ def run(name: str, *, tiny: bool = False, output: Path | None = None) -> Record:
 
     Raises ValueError if the name is unknown or the result does not fit the schema of `Record`.
 
-    >>> run("train-lenett")
+    >>> run("conv-scheme")
     Traceback (most recent call last):
-    ValueError: name must be one of ... names, got 'train-lenett'; did you mean 'train-lenet'?
+    ValueError: name must be one of ... names, got 'conv-scheme'; did you mean 'conv-schemes'?
     """
     chosen = EXPERIMENTS[checks.choice(name, "name", EXPERIMENTS)]
     output = output or (paths.CACHE / "tiny" if tiny else paths.DATA)
@@ -141,20 +152,49 @@ def run(name: str, *, tiny: bool = False, output: Path | None = None) -> Record:
     return made
 
 
-def record(name: str) -> Record:
-    """Return the record of the experiment `name` from `data/results`.
+def retime(name: str, *, data: Path | None = None) -> Record:
+    """Measure the time ratios of a record again, without any training, and write it with all else as it was.
+
+    Parameters
+    ----------
+    name : an experiment that has `times`
+    data : the folder that holds `results / NAME.json`; `data/` by default
+
+    Raises ValueError if the name is unknown or the experiment has no times of its own, FileNotFoundError if there is
+    no record.
+
+    >>> retime("train-lenet")
+    Traceback (most recent call last):
+    ValueError: name must be an experiment whose times can be measured alone, got 'train-lenet'
+    """
+    times = EXPERIMENTS[checks.choice(name, "name", EXPERIMENTS)].times
+    if times is None:
+        raise ValueError(f"name must be an experiment whose times can be measured alone, got {name!r}")
+    data = data or paths.DATA
+    made = record(name, data=data)
+    rows = [dict(row) for row in made.rows]
+    for labels, measured in times(made):
+        for row in rows:
+            row |= measured if labels.items() <= row.items() else {}
+    made = replace(made, rows=rows, times_date=_today())
+    _write(data / "results" / f"{name}.json", made)
+    return made
+
+
+def record(name: str, *, data: Path | None = None) -> Record:
+    """Return the record of the experiment `name` from `data/results`, or from another folder for `data`.
 
     Raises ValueError if the name is unknown or the file is damaged, FileNotFoundError if it was never run.
 
     >>> record("train-lenet").name
     'train-lenet'
     """
-    path = paths.DATA / "results" / f"{checks.choice(name, 'name', EXPERIMENTS)}.json"
+    path = (data or paths.DATA) / "results" / f"{checks.choice(name, 'name', EXPERIMENTS)}.json"
     if not path.exists():
         raise FileNotFoundError(f"{path} is not there; make it with {_command(name, tiny=False)}")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        return Record(**{f.name: content[f.name] for f in fields(Record)})
+        return Record(**{f.name: content[f.name] for f in fields(Record) if f.name in content})
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is not a whole record: {error!r}") from error
 
@@ -164,7 +204,7 @@ def _record(chosen: Experiment, tiny: bool, settings: dict, duration: float, res
     return Record(
         name=chosen.name,
         command=_command(chosen.name, tiny),
-        date=datetime.now(UTC).date().isoformat(),
+        date=_today(),
         duration_s=round(duration, 1),
         threads=1,
         split=chosen.split,
@@ -174,6 +214,10 @@ def _record(chosen: Experiment, tiny: bool, settings: dict, duration: float, res
         rows=result["rows"],
         summary=result["summary"],
     )
+
+
+def _today() -> str:
+    return datetime.now(UTC).date().isoformat()
 
 
 def _command(name: str, tiny: bool) -> str:

@@ -51,7 +51,7 @@ def errata(chapter: str | int | None = None) -> list[Erratum]:
     """Return all errata, or those that concern one chapter.
 
     >>> len(errata()), errata(5)[0]
-    (57, Erratum('E05', 'Compression rate of the truncated SVD'))
+    (59, Erratum('E05', 'Compression rate of the truncated SVD'))
     """
     wanted = None if chapter is None else chapter_number(chapter)
     return [erratum for erratum in _errata().values() if wanted in (None, erratum.chapter)]

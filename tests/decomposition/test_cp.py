@@ -17,12 +17,29 @@ from labkit.decomposition import (
     tt_sum,
     unfold,
 )
+from labkit.decomposition.cp import als_sweep
 
 FAR = np.array([[[1.0, 0.0], [0.0, 1.0]], [[0.0, -1.0], [1.0, 0.0]]]).transpose(1, 2, 0)  # slices 1 and a rotation
 
 
 def random_cp(rng, shape=(5, 6, 7), R=3):
     return CP(np.ones(R), tuple(rng.standard_normal((n, R)) for n in shape))
+
+
+def test_a_sweep_solves_each_factor_in_turn_and_never_raises_the_error(rng):
+    T = random_cp(rng).to_tensor()
+    unfoldings, factors = [unfold(T, k) for k in range(3)], [rng.standard_normal((n, 3)) for n in T.shape]
+    errors = [als_sweep(unfoldings, factors)[1] for _ in range(6)]
+    assert (np.diff(errors) <= 1e-9).all()
+    weights, error = als_sweep(unfoldings, factors)
+    made = CP(weights, tuple(factors)).to_tensor()
+    assert np.linalg.norm(T - made) == pytest.approx(error, rel=1e-8)
+    np.testing.assert_allclose([np.linalg.norm(U, axis=0) for U in factors], np.ones((3, 3)))
+
+
+def test_a_sweep_refuses_factors_of_another_tensor():
+    with pytest.raises(ValueError, match=r"factors must have the rows of unfoldings, got \[2, 2\]"):
+        als_sweep([np.ones((2, 3)), np.ones((3, 2))], [np.ones((2, 1)), np.ones((2, 1))])
 
 
 def test_to_tensor_is_the_sum_of_products(rng):

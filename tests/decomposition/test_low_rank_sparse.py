@@ -22,7 +22,7 @@ from labkit.decomposition import (
     layer_inputs,
     truncated_svd,
 )
-from labkit.decomposition.low_rank_sparse import gram
+from labkit.decomposition.low_rank_sparse import bilateral_step, gram, greedy_rounds, largest_entries
 
 
 def problem(seed, m=12, n=9, p=40):
@@ -51,6 +51,45 @@ def test_the_objective_is_the_error_of_the_outputs(data):
     rest = W - parts.to_tensor()
     error = np.linalg.norm(rest @ X) / np.sqrt(X.shape[1]) if data else np.linalg.norm(rest)
     assert parts.error_bound == pytest.approx(error, rel=1e-4)
+
+
+def test_a_step_is_the_least_squares_solution_on_both_sides():
+    W, X = problem(3)
+    V = np.random.default_rng(3).standard_normal((2, 9))
+    U, better = bilateral_step(W, X @ X.T, V)
+    np.testing.assert_allclose(U.T @ U, np.eye(2), atol=1e-12)
+    best = np.linalg.lstsq((V @ X).T, (W @ X).T, rcond=None)[0].T  # the span of U
+    np.testing.assert_allclose(U @ (U.T @ best), best, atol=1e-8 * np.abs(best).max())
+    np.testing.assert_allclose(better, np.linalg.lstsq(U, W, rcond=None)[0], atol=1e-10)
+
+
+@pytest.mark.parametrize("n_kept", [1, 7, 20])
+def test_the_largest_entries_are_those_of_a_sort(n_kept):
+    rng = np.random.default_rng(n_kept)
+    Z, weight = rng.standard_normal((4, 5)), rng.random(5)
+    kept = largest_entries(Z, weight, n_kept=n_kept)
+    worth = np.sort((Z**2 * weight).ravel())[::-1]
+    assert np.count_nonzero(kept) == n_kept
+    assert ((kept**2 * weight)[kept != 0] >= worth[n_kept - 1]).all()
+    assert (kept[kept != 0] == Z[kept != 0]).all()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: bilateral_step(np.ones((3, 2)), np.eye(3), np.ones((1, 2))), "shapes must be"),
+        (lambda: bilateral_step(np.ones((3, 2)), np.eye(2), np.ones((1, 3))), "shapes must be"),
+        (lambda: bilateral_step(np.ones(2), np.eye(2), np.ones((1, 2))), "shapes must be"),
+        (lambda: next(greedy_rounds(np.ones((3, 2)), np.eye(3), rank=1, n_kept=1)), "shapes must be"),
+        (lambda: next(greedy_rounds(np.ones((3, 2)), np.eye(2), rank=3, n_kept=1)), "rank must be"),
+        (lambda: next(greedy_rounds(np.ones((3, 2)), np.eye(2), rank=1, n_kept=7)), "n_kept must be"),
+        (lambda: largest_entries(np.ones((2, 2)), np.ones(2), n_kept=0), "n_kept must be"),
+        (lambda: largest_entries(np.ones((2, 2)), np.ones(2), n_kept=5), "n_kept must be"),
+    ],
+)
+def test_parts_of_the_algorithm_refuse_what_does_not_fit(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
 
 
 def test_low_rank_alone_is_the_truncated_svd():

@@ -13,7 +13,7 @@ from labkit.paths import ROOT
 
 def test_ids_run_without_a_gap():
     assert [e.id for e in errata()] == [f"E{i:02d}" for i in range(1, len(errata()) + 1)]
-    assert len(errata()) == 57
+    assert len(errata()) == 59
 
 
 def test_fields():
@@ -33,7 +33,7 @@ def test_lookup():
     assert erratum("E08").source == "lecture 002:22; 003:275-284"
     assert {e.id for e in errata(5)} == {"E05", "E16"}
     assert repr(erratum("E16")) == "Erratum('E16', 'SVD: columns, not rows, are orthonormal')"
-    with pytest.raises(ValueError, match="id must be one of 57 names, got 'E5'"):
+    with pytest.raises(ValueError, match="id must be one of 59 names, got 'E5'"):
         erratum("E5")
     with pytest.raises(ValueError, match="chapter must be one of 31"):
         errata(31)
@@ -264,3 +264,17 @@ def test_e56_residual_is_n_times_the_row_variance():
 def test_e57_storage_is_the_weight_width():
     rows = [r for r in table("dorefa_svhn").rows if r["storage_relative_size"] != r["W"]]
     assert [(r["W"], r["A"], r["G"]) for r in rows] == [(2, 2, 2)]
+
+
+def test_e58_rate_of_kim_on_googlenet():
+    dense, _, kim, _ = table("grebdec_comparison").rows[10:14]
+    assert (kim["network"], kim["compression"]) == ("Kim et al. [14]", 1.28)
+    assert round(dense["n_weights"] / kim["n_weights"], 2) == 1.47
+    correct("E58", "6.9/4.7", "1.47")
+
+
+def test_e59_rank_12_and_an_eighth_of_the_entries():
+    m, n = 96, 11 * 11 * 3
+    numbers = 12 * (m + n) + m * n // 8
+    assert (numbers, m * n, round(m * n / numbers, 2)) == (9864, 34848, 3.53)
+    correct("E59", "9,864", "34,848", "3.53x")
