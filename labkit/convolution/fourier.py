@@ -5,13 +5,14 @@ not: theirs is the correlation. `convolve1d` and `correlate1d` keep them apart. 
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import scipy.fft
 
 from labkit import checks
-from labkit.convolution.window import Pair, Window, check_groups
+from labkit.convolution.window import Pair, Window, check_groups, pair
 
 
 def correlate1d(f: np.ndarray, g: np.ndarray) -> np.ndarray:
@@ -105,7 +106,13 @@ def fft_convolve1d(f: np.ndarray, g: np.ndarray) -> np.ndarray:
 
 
 def fft_conv2d(
-    x: np.ndarray, w: np.ndarray, b: np.ndarray | None = None, *, padding: Pair = 0, groups: int = 1
+    x: np.ndarray,
+    w: np.ndarray,
+    b: np.ndarray | None = None,
+    *,
+    padding: Pair = 0,
+    groups: int = 1,
+    frequencies: np.ndarray | None = None,
 ) -> np.ndarray:
     """Return a layer's convolution (stride 1), computed on the frequencies of the whole picture.
 
@@ -116,6 +123,7 @@ def fft_conv2d(
     b : real array (K,), optional
     padding : int or pair, zeros on every side
     groups : int
+    frequencies : `kernel_frequencies` of w for the padded picture, for a kernel that meets many pictures
 
     Returns
     -------
@@ -139,11 +147,33 @@ def fft_conv2d(
     if len(b) != len(w):
         raise ValueError(f"b must have one entry for each of the {len(w)} filters, got shape {b.shape}")
     height, width = window.output(x.shape[2:])
-    size = [scipy.fft.next_fast_len(n + 2 * p, real=True) for n, p in zip(x.shape[2:], window.padding, strict=True)]
-    padded = np.pad(x, ((0, 0), (0, 0), *((p, p) for p in window.padding)))
-    products = _mixed(scipy.fft.rfft2(padded, s=size), scipy.fft.rfft2(w, s=size).conj(), groups)
-    y = scipy.fft.irfft2(products, s=size)[:, :, :height, :width] + b[:, None, None]
-    return y.astype(x.dtype, copy=False)
+    x = np.pad(x, ((0, 0), (0, 0), *((p, p) for p in window.padding)))
+    size = _fast(x.shape[2:])
+    F = kernel_frequencies(w, size=x.shape[2:], groups=groups) if frequencies is None else np.asarray(frequencies)
+    wanted = (size[0], size[1] // 2 + 1, groups, w.shape[1], len(w) // groups)
+    if F.shape != wanted:
+        raise ValueError(f"frequencies must have shape {wanted}, got {F.shape}")
+    y = scipy.fft.irfft2(_mixed(scipy.fft.rfft2(x, s=size), F), s=size)[:, :, :height, :width]
+    return (y + b[:, None, None]).astype(x.dtype, copy=False)
+
+
+def kernel_frequencies(w: np.ndarray, *, size: Pair, groups: int = 1) -> np.ndarray:
+    """Return the conjugate transforms of kernels (K, C / groups, kh, kw), as `fft_conv2d` multiplies by them.
+
+    `size` is the height and width of the padded picture. The result is a complex array (h, w, groups, C / groups,
+    K / groups), a matrix for each frequency. Raises TypeError or ValueError if w is not real and finite, or larger
+    than the picture. Chapter 23.
+
+    >>> kernel_frequencies(np.ones((8, 3, 3, 3)), size=16).shape
+    (16, 9, 1, 3, 8)
+    """
+    w, (height, width) = checks.array(w, "w", ndim=4), pair(size, "size", low=1)
+    groups = check_groups(w.shape[1] * checks.integer(groups, "groups", low=1), w.shape, groups)
+    if w.shape[2] > height or w.shape[3] > width:
+        raise ValueError(f"size must be at least that of the kernels, {w.shape[2:]}, got {(height, width)}")
+    W = scipy.fft.rfft2(w, s=_fast((height, width))).conj()  # (K, C / g, h, w)
+    W = W.reshape(groups, -1, *W.shape[1:]).transpose(3, 4, 0, 2, 1)
+    return np.ascontiguousarray(W)
 
 
 def fft_conv2d_mults(c_in: int, c_out: int, *, size: int, kernel: int, kernel_ready: bool = True) -> float:
@@ -220,9 +250,13 @@ def _fft(x: np.ndarray) -> np.ndarray:
     return np.concatenate([even + odd, even - odd], axis=-1)
 
 
-def _mixed(X: np.ndarray, W: np.ndarray, groups: int) -> np.ndarray:
-    """Return sum_c X[n, g, c] W[g, k, c] for every frequency: (N, C, h, w) and (K, C / g, h, w) -> (N, K, h, w)."""
+def _fast(size: Sequence[int]) -> list[int]:
+    """Return the next sizes without large prime factors."""
+    return [scipy.fft.next_fast_len(n, real=True) for n in size]
+
+
+def _mixed(X: np.ndarray, F: np.ndarray) -> np.ndarray:
+    """Return sum_c X[n, g, c] F[g, c, k] for every frequency: (N, C, h, w) and (h, w, g, C/g, K/g) -> (N, K, h, w)."""
     n, _, h, w = X.shape
-    X = X.reshape(n, groups, -1, h, w).transpose(3, 4, 1, 0, 2)  # (h, w, g, N, C / g)
-    W = W.reshape(groups, -1, W.shape[1], h, w).transpose(3, 4, 0, 2, 1)  # (h, w, g, C / g, K / g)
-    return (X @ W).transpose(3, 2, 4, 0, 1).reshape(n, -1, h, w)
+    X = X.reshape(n, F.shape[2], -1, h, w).transpose(3, 4, 1, 0, 2)  # (h, w, g, N, C / g)
+    return (X @ F).transpose(3, 2, 4, 0, 1).reshape(n, -1, h, w)

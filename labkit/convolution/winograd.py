@@ -16,6 +16,8 @@ from labkit.convolution.window import Pair, Window, check_groups, pair
 
 TILES = 56  # worked on together: enough for a matrix product to be fast, few enough for their products to stay in cache
 
+Sides = tuple[Transforms, Transforms]  # along the height and along the width
+
 
 @dataclass(frozen=True)
 class F23:
@@ -61,7 +63,14 @@ def f23(d: Any, g: Any) -> F23:
 
 
 def conv2d(
-    x: np.ndarray, w: np.ndarray, b: np.ndarray | None = None, *, m: Pair, padding: Pair = 0, groups: int = 1
+    x: np.ndarray,
+    w: np.ndarray,
+    b: np.ndarray | None = None,
+    *,
+    m: Pair,
+    padding: Pair = 0,
+    groups: int = 1,
+    transformed: np.ndarray | None = None,
 ) -> np.ndarray:
     """Return a layer's convolution (stride 1) by F(m x m, r x r), in NumPy.
 
@@ -73,6 +82,7 @@ def conv2d(
     m : int or pair, height and width of a tile of outputs; the picture need not divide by it
     padding : int or pair, zeros on every side
     groups : int
+    transformed : `transform_kernel(w, m=m)` made before, for a kernel that meets many pictures
 
     Returns
     -------
@@ -96,9 +106,8 @@ def conv2d(
     if len(b) != len(w):
         raise ValueError(f"b must have one entry for each of the {len(w)} filters, got shape {b.shape}")
     dtype = np.result_type(x.dtype, w.dtype)
-    (mh, mw), (kh, kw) = pair(m, "m", low=1), window.kernel_size
-    sides = transforms(mh, kh), transforms(mw, kw)
-    U = transform_kernel(w.astype(dtype), sides)
+    sides = _sides(m, window.kernel_size)
+    U = _kernel(w.astype(dtype), sides) if transformed is None else _checked(transformed, w.shape, sides, dtype)
     y = np.empty((len(x), len(w), *window.output(x.shape[2:])), dtype)
     for picture, out in zip(x.astype(dtype), y, strict=True):
         for channels, kernel, part in zip(*_by_group(picture, U, out, groups), strict=True):
@@ -113,18 +122,43 @@ def transforms(m: int, r: int) -> Transforms:
     return cook_toom(m, r)
 
 
-def transform_kernel(w: np.ndarray, sides: tuple[Transforms, Transforms]) -> np.ndarray:
-    """Return G w G^T for kernels (K, C, kh, kw): an array (t_h t_w, K, C), a matrix for each place of a tile."""
-    (_, G, _), (_, H, _) = (side.arrays(w.dtype) for side in sides)
-    U = G @ w @ H.T  # (K, C, t_h, t_w)
-    return np.ascontiguousarray(U.transpose(2, 3, 0, 1)).reshape(-1, *w.shape[:2])
+def transform_kernel(w: np.ndarray, *, m: Pair) -> np.ndarray:
+    """Return G w G^T for real kernels (K, C, kh, kw): an array (t_h t_w, K, C), a matrix for each place of a tile.
+
+    Raises TypeError or ValueError if w is not real, finite and four-dimensional, or m below 1. Chapter 23.
+
+    >>> transform_kernel(np.ones((8, 3, 3, 3)), m=2).shape
+    (16, 8, 3)
+    """
+    w = checks.array(w, "w", ndim=4)
+    return _kernel(w, _sides(m, w.shape[2:]))
+
+
+def _sides(m: Pair, kernel_size: tuple[int, ...]) -> Sides:
+    """Return the transforms along the height and along the width."""
+    (mh, mw), (kh, kw) = pair(m, "m", low=1), kernel_size
+    return transforms(mh, kh), transforms(mw, kw)
+
+
+def _kernel(w: np.ndarray, sides: Sides) -> np.ndarray:
+    (_, G, _), (_, H, _) = (side.arrays() for side in sides)
+    both = np.kron(G, H).astype(w.dtype)  # (t_h t_w, r_h r_w): one large product, not many small ones
+    return (both @ w.reshape(-1, both.shape[1]).T).reshape(-1, *w.shape[:2])
+
+
+def _checked(transformed: Any, shape: tuple[int, ...], sides: Sides, dtype: np.dtype) -> np.ndarray:
+    wanted = sides[0].size * sides[1].size, *shape[:2]
+    if not isinstance(transformed, np.ndarray) or transformed.shape != wanted or transformed.dtype.kind != "f":
+        got = getattr(transformed, "dtype", type(transformed).__name__)
+        raise ValueError(f"transformed must have shape {wanted} of floats, got {np.shape(transformed)} of {got}")
+    return transformed.astype(dtype, copy=False)
 
 
 def _by_group(picture: np.ndarray, U: np.ndarray, out: np.ndarray, groups: int) -> tuple[Any, Any, Any]:
     return np.split(picture, groups), np.split(U, groups, axis=1), np.split(out, groups)
 
 
-def _tiles(x: np.ndarray, sides: tuple[Transforms, Transforms], window: Window) -> np.ndarray:
+def _tiles(x: np.ndarray, sides: Sides, window: Window) -> np.ndarray:
     """Return the tiles of a padded picture (C, H, W), a view (C, tiles down, tiles across, t_h, t_w)."""
     m, t = [side.m for side in sides], [side.size for side in sides]
     pads = [(0, 0)]
@@ -134,7 +168,7 @@ def _tiles(x: np.ndarray, sides: tuple[Transforms, Transforms], window: Window) 
     return np.lib.stride_tricks.sliding_window_view(padded, t, axis=(1, 2))[:, :: m[0], :: m[1]]
 
 
-def _convolve(tiles: np.ndarray, U: np.ndarray, sides: tuple[Transforms, Transforms], out: np.ndarray) -> None:
+def _convolve(tiles: np.ndarray, U: np.ndarray, sides: Sides, out: np.ndarray) -> None:
     """Fill out (K, H', W') a few rows of tiles at a time."""
     m = sides[0].m
     rows = max(1, TILES // tiles.shape[2])
@@ -143,7 +177,7 @@ def _convolve(tiles: np.ndarray, U: np.ndarray, sides: tuple[Transforms, Transfo
         strip[...] = _strip(tiles[:, i : i + rows], U, sides)[:, : strip.shape[1], : strip.shape[2]]
 
 
-def _strip(tiles: np.ndarray, U: np.ndarray, sides: tuple[Transforms, Transforms]) -> np.ndarray:
+def _strip(tiles: np.ndarray, U: np.ndarray, sides: Sides) -> np.ndarray:
     """Return the outputs (K, rows m_h, columns m_w) of tiles (C, rows, columns, t_h, t_w)."""
     (AT, _, BT), (AS, _, BS) = (side.arrays(U.dtype) for side in sides)
     c, rows, columns, th, tw = tiles.shape

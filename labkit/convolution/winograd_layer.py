@@ -11,7 +11,58 @@ from labkit import checks
 from labkit.convolution.winograd import transforms
 
 
-class WinogradConv2d(nn.Module):
+class Tiled(nn.Module):
+    """What the layers by Winograd's algorithm share: tiles, transforms, and the products between them.
+
+    A layer calls `shape(kernel_size, m, padding, groups)` and has a parameter `weight`, whose precision the transforms
+    take.
+    """
+
+    weight: nn.Parameter
+    kernel_size: int
+    m: int
+    padding: int
+    groups: int
+
+    def shape(self, kernel_size: int, m: int, padding: int, groups: int) -> None:
+        """Set the numbers that say how the tiles lie; TypeError or ValueError if they are none that can be."""
+        self.kernel_size = checks.integer(kernel_size, "kernel_size", low=1)
+        self.m, self.padding = checks.integer(m, "m", low=1), checks.integer(padding, "padding", low=0)
+        self.groups = checks.integer(groups, "groups", low=1)
+
+    def matrices(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return A^T, G and B^T, rounded once to the precision of the weights."""
+        return _matrices(self.m, self.kernel_size, self.weight.dtype, self.weight.device)
+
+    def output_size(self, x: torch.Tensor) -> tuple[int, int]:
+        """Return height and width of the output for x (N, C, H, W)."""
+        grow = 2 * self.padding - self.kernel_size + 1
+        return x.shape[2] + grow, x.shape[3] + grow
+
+    def split(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the transformed tiles (N, C, down, across, t, t) of x (N, C, H, W): B^T d B."""
+        (_, _, BT), p = self.matrices(), self.padding
+        t = len(BT)
+        right, below = (-(-n // self.m) * self.m + t - self.m for n in reversed(self.output_size(x)))
+        x = functional.pad(x, (p, right - x.shape[3] - p, p, below - x.shape[2] - p))
+        return BT @ x.unfold(2, t, self.m).unfold(3, t, self.m) @ BT.T
+
+    def products(self, tiles: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
+        """Return sum_c kernel[k, c] * tiles[n, c] for every place of every tile: (N, K, down, across, t, t)."""
+        n, _, *rest = tiles.shape
+        d = tiles.reshape(n, self.groups, -1, *rest)
+        u = kernel.reshape(self.groups, -1, *kernel.shape[1:])
+        return torch.einsum("ngchwij,gkcij->ngkhwij", d, u).reshape(n, -1, *rest)
+
+    def join(self, products: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+        """Return the output (N, K, H', W') from the products: A^T M A, tile beside tile, cut to size."""
+        AT, _, _ = self.matrices()
+        y = (AT @ products @ AT.T).transpose(3, 4)  # (N, K, down, m, across, m)
+        n, k, down, m, across, _ = y.shape
+        return y.reshape(n, k, down * m, across * m)[:, :, : size[0], : size[1]]
+
+
+class WinogradConv2d(Tiled):
     """A `Conv2d` with stride and dilation 1, computed by F(m x m, r x r).
 
     Parameters
@@ -40,14 +91,9 @@ class WinogradConv2d(nn.Module):
         bias: bool = True,
     ) -> None:
         super().__init__()
-        r = checks.integer(kernel_size, "kernel_size", low=1)
-        self.m, self.padding, self.groups = (
-            checks.integer(m, "m", low=1),
-            checks.integer(padding, "padding", low=0),
-            groups,
-        )
-        plain = nn.Conv2d(in_channels, out_channels, r, padding=padding, groups=groups, bias=bias)
-        self.weight, self.bias = plain.weight, plain.bias
+        self.shape(kernel_size, m, padding, groups)
+        plain = nn.Conv2d(in_channels, out_channels, kernel_size, padding=padding, groups=groups, bias=bias)
+        self.weight, self.bias = nn.Parameter(plain.weight), plain.bias
 
     @classmethod
     def from_conv(cls, layer: nn.Conv2d, *, m: int) -> "WinogradConv2d":
@@ -80,37 +126,6 @@ class WinogradConv2d(nn.Module):
         _, G, _ = self.matrices()
         y = self.join(self.products(self.split(x), G @ self.weight @ G.T), self.output_size(x))
         return y if self.bias is None else y + self.bias[:, None, None]
-
-    def matrices(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Return A^T, G and B^T, rounded once to the precision of the weights."""
-        return _matrices(self.m, self.weight.shape[-1], self.weight.dtype, self.weight.device)
-
-    def output_size(self, x: torch.Tensor) -> tuple[int, int]:
-        """Return height and width of the output for x (N, C, H, W)."""
-        grow = 2 * self.padding - self.weight.shape[-1] + 1
-        return x.shape[2] + grow, x.shape[3] + grow
-
-    def split(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the transformed tiles (N, C, down, across, t, t) of x (N, C, H, W): B^T d B."""
-        (_, _, BT), p = self.matrices(), self.padding
-        t = len(BT)
-        right, below = (-(-n // self.m) * self.m + t - self.m for n in reversed(self.output_size(x)))
-        x = functional.pad(x, (p, right - x.shape[3] - p, p, below - x.shape[2] - p))
-        return BT @ x.unfold(2, t, self.m).unfold(3, t, self.m) @ BT.T
-
-    def products(self, tiles: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
-        """Return sum_c kernel[k, c] * tiles[n, c] for every place of every tile: (N, K, down, across, t, t)."""
-        n, _, *rest = tiles.shape
-        d = tiles.reshape(n, self.groups, -1, *rest)
-        u = kernel.reshape(self.groups, -1, *kernel.shape[1:])
-        return torch.einsum("ngchwij,gkcij->ngkhwij", d, u).reshape(n, -1, *rest)
-
-    def join(self, products: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-        """Return the output (N, K, H', W') from the products: A^T M A, tile beside tile, cut to size."""
-        AT, _, _ = self.matrices()
-        y = (AT @ products @ AT.T).transpose(3, 4)  # (N, K, down, m, across, m)
-        n, k, down, m, across, _ = y.shape
-        return y.reshape(n, k, down * m, across * m)[:, :, : size[0], : size[1]]
 
 
 @cache

@@ -17,6 +17,7 @@ from labkit.convolution.fourier import (
     fft_conv2d_mults,
     fft_convolve1d,
     ifft,
+    kernel_frequencies,
 )
 
 REAL = st.floats(-100, 100)
@@ -98,3 +99,17 @@ X, W = np.ones((1, 2, 5, 5)), np.ones((4, 2, 3, 3))
 def test_bad_input(call, error: type, message: str) -> None:
     with pytest.raises(error, match=message):
         call()
+
+
+def test_the_kernels_frequencies_may_be_made_before() -> None:
+    random = np.random.default_rng(0)
+    x, w = random.normal(size=(2, 4, 9, 7)), random.normal(size=(6, 2, 3, 3))
+    F = kernel_frequencies(w, size=(11, 9), groups=2)
+    again = fft_conv2d(x, w, padding=1, groups=2, frequencies=F)
+    np.testing.assert_array_equal(again, fft_conv2d(x, w, padding=1, groups=2))
+    with pytest.raises(ValueError, match="frequencies must have shape"):
+        fft_conv2d(x, w, padding=1, groups=2, frequencies=F[:-1])
+    with pytest.raises(ValueError, match="size must be at least that of the kernels"):
+        kernel_frequencies(w, size=2)
+    with pytest.raises(ValueError, match="groups"):
+        kernel_frequencies(w, size=8, groups=4)

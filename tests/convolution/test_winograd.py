@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 
-from labkit.convolution.winograd import conv2d, f23
+from labkit.convolution.winograd import conv2d, f23, transform_kernel
 from labkit.convolution.winograd_layer import WinogradConv2d
 
 
@@ -42,6 +42,18 @@ def test_any_shape_equals_torch(data: st.DataObject) -> None:
     y = conv2d(x, weight, b, m=m, padding=(ph, pw), groups=groups)
     wanted = functional.conv2d(*map(torch.from_numpy, (x, weight, b)), padding=(ph, pw), groups=groups)
     np.testing.assert_allclose(y, wanted, rtol=1e-9, atol=1e-9)
+
+
+def test_a_kernel_may_be_transformed_before() -> None:
+    random = np.random.default_rng(0)
+    x, w = random.normal(size=(2, 4, 9, 7)), random.normal(size=(6, 2, 3, 3))
+    U = transform_kernel(w, m=(4, 2))
+    again = conv2d(x, w, m=(4, 2), padding=1, groups=2, transformed=U)
+    np.testing.assert_array_equal(again, conv2d(x, w, m=(4, 2), padding=1, groups=2))
+    with pytest.raises(ValueError, match=r"transformed must have shape \(16, 6, 2\) of floats, got \(24, 6, 2\)"):
+        conv2d(x, w, m=2, groups=2, transformed=U)
+    with pytest.raises(ValueError, match="w must"):
+        transform_kernel(w[0], m=2)
 
 
 def test_precision_follows_the_input() -> None:
