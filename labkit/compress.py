@@ -16,15 +16,16 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from labkit import checks, decomposition, html
+from labkit import checks, decomposition, html, quantization, sparse
 from labkit.cost import Cost, count, file_bytes, time_ratio
 from labkit.nets import NETS, save
 from labkit.nets.store import read
 
-# Every factorised layer of the package: a module that can tell how to build its like
+# Every compressed layer of the package: a module that can tell how to build its like
 MODULES: dict[str, Callable[..., nn.Module]] = {
     name: kind
-    for name, kind in vars(decomposition).items()
+    for package in (decomposition, quantization, sparse)
+    for name, kind in vars(package).items()
     if isinstance(kind, type) and issubclass(kind, nn.Module) and hasattr(kind, "config")
 }
 

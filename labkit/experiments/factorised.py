@@ -25,7 +25,7 @@ from labkit.decomposition import (
     speedup_bound,
 )
 from labkit.experiments.low_rank import Row, fine_tuned, means
-from labkit.experiments.registry import experiment
+from labkit.experiments.registry import Record, experiment
 from labkit.nets import load
 from labkit.training import evaluate, fit
 
@@ -41,6 +41,7 @@ TINY = {"source": "offline", "seeds": (0,), "n_train": 200}
     split=SPLIT,
     minutes=8,
     tiny=TINY | {"ranks": (1,), "configurations": {"conv2": ("2,25,10,5,1",)}},
+    times=lambda made: plan_times(_kronecker_plans(made.settings["ranks"], made.settings["configurations"])),
 )
 def kronecker_layers(
     output: Path,
@@ -62,7 +63,13 @@ def kronecker_layers(
     return {"rows": rows, "summary": {"mean_test_error": means(rows, ("layer", "form", "rank", "fine_tuned"))}}
 
 
-@experiment("conv-schemes", split=SPLIT, minutes=6, tiny=TINY | {"ranks": {"hw_1x1": (8,), "dac": (1, 2)}})
+@experiment(
+    "conv-schemes",
+    split=SPLIT,
+    minutes=6,
+    tiny=TINY | {"ranks": {"hw_1x1": (8,), "dac": (1, 2)}},
+    times=lambda made: plan_times(_scheme_plans(made.settings["ranks"])),
+)
 def conv_schemes(
     output: Path,
     *,
@@ -77,10 +84,7 @@ def conv_schemes(
     n_train: int | None = 10_000,
 ) -> dict[str, Any]:
     """LeNet-5 with its second convolution in two, by each of the four schemes, at several ranks."""
-    plans = [
-        ("conv2", scheme, rank, ConvScheme(scheme, rank=rank)) for scheme, several in ranks.items() for rank in several
-    ]
-    rows = plan_rows(iter(plans), source, seeds, n_train)
+    rows = plan_rows(_scheme_plans(ranks), source, seeds, n_train)
     return {"rows": rows, "summary": {"mean_test_error": means(rows, ("layer", "form", "rank", "fine_tuned"))}}
 
 
@@ -89,6 +93,7 @@ def conv_schemes(
     split="trained on the first 20,000 of mnist('train'); error on the 10,000 of mnist('test'); no choice was made",
     minutes=4,
     tiny=TINY | {"epochs": 1},
+    times=lambda made: _layer_times(made),
 )
 def low_rank_pays(
     output: Path,
@@ -150,6 +155,12 @@ def _kronecker_plans(
             yield layer, f"kconv {name}", r, KConvScheme((o1, c1, h1, w1), rank=r)
 
 
+def _scheme_plans(ranks: dict[str, tuple[int, ...]]) -> Iterator[tuple[str, str, int, Scheme]]:
+    for scheme, several in ranks.items():
+        for rank in several:
+            yield "conv2", scheme, rank, ConvScheme(scheme, rank=rank)
+
+
 def plan_rows(
     plans: Iterator[tuple[str, str, int, Scheme]], source: str, seeds: tuple[int, ...], n_train: int | None
 ) -> list[Row]:
@@ -182,9 +193,23 @@ def _measured(dense: Any, small: Any, layer: str, x: torch.Tensor) -> Row:
         "parameters": cost.n_params,
         "multiply_adds": cost.macs,
         "bytes": file_bytes(small),
+    } | _times(dense, small, x)
+
+
+def _times(dense: Any, small: Any, x: torch.Tensor) -> Row:
+    return {
         "time_ratio_1": round(time_ratio(lambda: dense(x[:1]), lambda: small(x[:1])), 3),
         "time_ratio_64": round(time_ratio(lambda: dense(x), lambda: small(x)), 3),
     }
+
+
+def plan_times(plans: Iterator[tuple[str, str, int, Scheme]]) -> Iterator[tuple[Row, Row]]:
+    """Yield for the dense network and each plan the values that name its rows, and its time ratios measured now."""
+    dense, x = load("lenet-5"), mnist("test", source="offline")[:64].tensors()[0]
+    yield {"form": "dense"}, _times(dense, dense, x)
+    for layer, form, rank, scheme in plans:
+        small = compress(dense, {layer: scheme}, example_inputs=x[:1])[0]
+        yield {"layer": layer, "form": form, "rank": rank}, _times(dense, small, x)
 
 
 def _distance(layer: Any, small: Any) -> float:
@@ -195,15 +220,28 @@ def _distance(layer: Any, small: Any) -> float:
 
 def _gains(model: ManyKinds, energies: tuple[float, ...]) -> Iterator[Row]:
     """Yield for every convolution, scheme and energy the rank that keeps it, the bound on the gain, and the time."""
-    x = torch.rand(64, 1, 28, 28, generator=torch.Generator().manual_seed(0))
-    for name, block in list(model.named_children())[:-1]:
-        layer: Any = block[0]  # type: ignore[index]
+    for name, layer, x in _with_inputs(model):
         schemes = SCHEMES if max(layer.kernel_size) > 1 else ("hw_1x1",)  # a 1 x 1 kernel has one cut only
         for scheme, energy in product(schemes, energies):
             labels = {"layer": name, "kernel": " x ".join(map(str, layer.weight.shape)), "scheme": scheme}
             yield labels | {"energy": energy} | _gain(layer, scheme, energy, x)
+
+
+def _with_inputs(model: ManyKinds) -> Iterator[tuple[str, Any, torch.Tensor]]:
+    """Yield the name of every convolution, the layer, and 64 inputs of it."""
+    x = torch.rand(64, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    for name, block in list(model.named_children())[:-1]:
+        yield name, block[0], x  # type: ignore[index]
         with torch.no_grad():
             x = block(x)
+
+
+def _layer_times(made: Record) -> Iterator[tuple[Row, Row]]:
+    """Yield layer, scheme and rank of the record's rows, and the time ratio; trained weights take no other time."""
+    for name, layer, x in _with_inputs(ManyKinds(random_state=0)):
+        for scheme, k in sorted({(row["scheme"], row["rank"]) for row in made.select(layer=name)}):
+            ratio = _time_ratio(layer, factorize_conv(layer, scheme=scheme, rank=k), x)
+            yield {"layer": name, "scheme": scheme, "rank": k}, {"time_ratio": ratio}
 
 
 def _gain(layer: nn.Conv2d, scheme: str, energy: float, x: torch.Tensor) -> Row:

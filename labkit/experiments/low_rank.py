@@ -33,6 +33,7 @@ Row = dict[str, Any]
     split=SPLIT + LENGTH_NOTE,
     minutes=10,
     tiny={"source": "offline", "seeds": (0,), "ranks": (1, 16), "epochs": 1, "fine_tuning_epochs": 1, "n_train": 500},
+    times=lambda made: _fc_times(made.settings["ranks"]),
 )
 def svd_fc(
     output: Path,
@@ -147,9 +148,21 @@ def _measured(dense: nn.Module, model: nn.Module, test: Digits) -> Row:
         "parameters": cost.n_params,
         "multiply_adds": cost.macs,
         "bytes": file_bytes(model),
+    } | _times(dense, model, x)
+
+
+def _times(dense: nn.Module, model: nn.Module, x: torch.Tensor) -> Row:
+    return {
         "time_ratio_1": round(time_ratio(lambda: dense(x[:1]), lambda: model(x[:1])), 3),
         "time_ratio_256": round(time_ratio(lambda: dense(x), lambda: model(x)), 3),
     }
+
+
+def _fc_times(ranks: tuple[int, ...]) -> Iterator[tuple[Row, Row]]:
+    """Yield method and rank of svd-fc's rows, and the time ratios; trained weights take no other time."""
+    dense, digits = NETS["lenet-300-100"](random_state=0), mnist("train", source="offline")
+    for method, rank, model in _versions(dense, ranks, digits):
+        yield {"method": method, "rank": rank}, _times(dense, model, digits[:256].tensors()[0])
 
 
 def _selections(dense: nn.Module, speedups: tuple[int, ...], digits: Digits) -> Iterator[tuple[Row, nn.Module]]:

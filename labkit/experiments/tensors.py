@@ -11,7 +11,7 @@ from labkit import checks
 from labkit.compress import Scheme
 from labkit.datasets import mnist
 from labkit.decomposition import BTLSTMCell, CPScheme, LowRankScheme, TRScheme, TTScheme, TuckerScheme
-from labkit.experiments.factorised import SPLIT, TINY, plan_rows
+from labkit.experiments.factorised import SPLIT, TINY, plan_rows, plan_times
 from labkit.experiments.low_rank import Row, means
 from labkit.experiments.registry import experiment
 from labkit.training import evaluate, fit
@@ -29,6 +29,7 @@ RIDGE = 1e-3
     split=SPLIT,
     minutes=8,
     tiny=TINY | {"ranks": {"cp": (4,), "tucker": (4,), "tt": (2,)}},
+    times=lambda made: plan_times(_plans(made.settings["ranks"])),
 )
 def tensor_layers(
     output: Path,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from labkit.explore.controls import Choice, Field, Slider, Steps, Toggle
 from labkit.explore.explorer import Explorer, register, registered, strip_widgets
-from labkit.explore.listing import source
+from labkit.explore.listing import c_source, source
 from labkit.explore.pages import Browser, Grid
 from labkit.explore.results import results
 from labkit.explore.views import (
@@ -30,7 +30,7 @@ from labkit.explore.views import (
 __all__ = [
     "Bars", "Browser", "Cells", "Choice", "Cut", "Explorer", "Field", "Grid", "Groups", "Heatmap", "Histogram", "Lines",
     "Picture", "Pixels", "Readouts", "Rows", "Sample", "Series", "Slider", "Steps", "Table", "Toggle", "Treemap",
-    "all_explorers", "register", "results", "source", "strip_widgets",
+    "all_explorers", "c_source", "register", "results", "source", "strip_widgets",
 ]  # fmt: skip
 
 

@@ -22,7 +22,7 @@ from labkit.explore.controls import Control, ControlTrait, Field, Slider
 from labkit.explore.pages import STATIC, Browser, Grid
 from labkit.explore.views import COLORMAPS, Readouts, View, format_number
 
-MODULES = ("codec", "format", "dom", "controls", "plot", "views", "explorer")
+MODULES = ("codec", "format", "dom", "controls", "plot", "graph", "views", "explorer")
 BUDGET = 1_000_000  # bytes that one explorer may add to a page
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 FALLBACK = "<p><em>This explorer needs a running kernel: choose Run &rarr; Run All Cells.</em></p>"

@@ -1,10 +1,13 @@
-"""Show a function of the package on a page, so that page and package cannot differ."""
+"""Show a function of the package on a page, in Python or in C, so that page and package cannot differ."""
 
 import ast
 import inspect
+import re
 import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
+
+from labkit import checks
 
 
 @dataclass(frozen=True)
@@ -13,12 +16,13 @@ class Source:
 
     name: str
     text: str
+    language: str = "python"
 
     def __repr__(self) -> str:
         return f"Source({self.name})"
 
     def _repr_markdown_(self) -> str:
-        return f"```python\n{self.text}\n```"
+        return f"```{self.language}\n{self.text}\n```"
 
 
 def source(*functions: Callable, docstring: bool = False) -> Source:
@@ -34,6 +38,27 @@ def source(*functions: Callable, docstring: bool = False) -> Source:
         raise TypeError("functions must name at least one function, got none")
     texts = [_text(function) if docstring else _without_docstring(_text(function)) for function in functions]
     return Source(", ".join(f.__name__ for f in functions), "\n\n\n".join(texts))
+
+
+def c_source(text: str, *functions: str) -> Source:
+    """Return the C text as it is, or only its functions of these names, each from its first line to its last brace.
+
+    Raises TypeError unless `text` is one, ValueError when a function is not there. A function ends with a brace at the
+    start of a line.
+
+    >>> c_source("int f(int x)\\n{\\n    return x;\\n}\\nint g;\\n", "f").text.splitlines()[0]
+    'int f(int x)'
+    """
+    text = checks.instance(text, "text", str)
+    parts = [_c_function(text, name) for name in functions] or [text.strip()]
+    return Source(", ".join(functions) or "C", "\n\n".join(parts), "c")
+
+
+def _c_function(text: str, name: str) -> str:
+    found = re.search(rf"^\w[^;{{}}\n]*\b{re.escape(name)}\([^;{{}}]*\{{.*?^\}}", text, re.MULTILINE | re.DOTALL)
+    if found is None:
+        raise ValueError(f"functions must be defined in the text, got {name!r}")
+    return found.group()
 
 
 def _text(function: Callable) -> str:

@@ -150,6 +150,17 @@ def _treemap(ax: Axes, data: dict[str, Any], view: Any) -> None:
     ax.set_axis_off()
 
 
+def _graph(ax: Axes, data: dict[str, Any], view: Any) -> None:
+    places = data["places"] * [1, -1]  # the first of a column on top
+    ax.add_collection(LineCollection([places[[i, j]] for i, j in data["edges"]], colors=AXIS, linewidths=0.8))
+    fills = {"input": "white", "cell": "#d3e3f2", "output": "white"}
+    for (x, y), label, kind in zip(places, data["labels"], data["kinds"], strict=True):
+        box = {"boxstyle": "round", "facecolor": fills[kind], "edgecolor": theme.PALETTE[kind == "output"]}
+        ax.text(x, y, label, fontsize=7.5, color=INK, ha="center", va="center", bbox=box)
+    ax.set(xlim=(-0.06, 1.06), ylim=(-1, 0))
+    ax.set_axis_off()
+
+
 def _table(ax: Axes, data: dict[str, Any], view: Any) -> None:
     cells = [[format_number(value, view.digits) for value in row] for row in data["rows"]]
     table = ax.table(cells, colLabels=data["columns"], loc="upper center", edges="horizontal")
@@ -175,6 +186,7 @@ DRAW = {
     "bars": _bars,
     "histogram": _histogram,
     "treemap": _treemap,
+    "graph": _graph,
     "table": _table,
     "readouts": _readouts,
 }

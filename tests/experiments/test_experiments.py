@@ -2,13 +2,14 @@
 
 import inspect
 import json
+import shutil
 
 import pytest
 import torch
 from torch import nn
 
 from labkit import paths
-from labkit.experiments import EXPERIMENTS, Record, record, run
+from labkit.experiments import EXPERIMENTS, Record, record, retime, run
 from labkit.experiments.__main__ import main
 from labkit.experiments.low_rank import factorized, means
 from labkit.nets import LeNet300
@@ -35,6 +36,22 @@ def test_a_tiny_run_has_the_columns_of_the_recorded_one(tiny):
     made, recorded = tiny[0], record(tiny[0].name)
     assert made.rows[0].keys() == recorded.rows[0].keys()
     assert made.summary.keys() == recorded.summary.keys()
+
+
+def test_the_times_of_a_record_can_be_measured_alone(tiny, monkeypatch, tmp_path):
+    made, output = tiny
+    if EXPERIMENTS[made.name].times is None:
+        pytest.skip("has no times of its own")
+    for module in ("low_rank", "factorised", "trained_rank"):
+        monkeypatch.setattr(f"labkit.experiments.{module}.time_ratio", lambda before, after: 7.0)
+    shutil.copytree(output / "results", tmp_path / "results")
+    again = retime(made.name, data=tmp_path)
+    clocks = {key for key in made.rows[0] if key.startswith("time_ratio")}
+    assert clocks
+    assert again.rows == [row | dict.fromkeys(clocks, 7.0) for row in made.rows]
+    assert (again.summary, again.date, made.times_date) == (made.summary, made.date, "")
+    assert record(made.name, data=tmp_path) == again
+    assert again.times_date
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -68,6 +85,13 @@ def test_threads_are_restored(tmp_path, monkeypatch):
 def test_a_run_is_the_same_twice(tmp_path):
     first, second = (run("train-lenet", tiny=True, output=tmp_path) for _ in range(2))
     assert (first.rows, first.summary) == (second.rows, second.summary)
+
+
+def test_what_has_no_times_is_not_measured(tmp_path):
+    with pytest.raises(ValueError, match="whose times can be measured alone, got 'train-lenet'"):
+        retime("train-lenet")
+    with pytest.raises(FileNotFoundError, match="make it with"):
+        retime("svd-fc", data=tmp_path)
 
 
 # --- records that are not whole -----------------------------------------------------------------------------------
@@ -131,7 +155,7 @@ def test_a_missing_record_names_the_command(tmp_path, monkeypatch):
         record("train-lenet")
 
 
-@pytest.mark.parametrize("function", [run, record])
+@pytest.mark.parametrize("function", [run, record, retime])
 def test_unknown_names(function):
     with pytest.raises(ValueError, match="did you mean 'train-lenet'"):
         function("train-lenett")
@@ -153,6 +177,14 @@ def test_tiny_run_leaves_data_alone(capsys, tmp_path, monkeypatch):
     assert "Record('train-lenet'" in capsys.readouterr().out
     assert (paths.DATA / "results" / "train-lenet.json").read_bytes() == before
     assert (tmp_path / "tiny" / "results" / "train-lenet.json").exists()
+
+
+def test_times_on_the_command_line(capsys, monkeypatch):
+    monkeypatch.setattr("labkit.experiments.__main__.retime", lambda name: record(name))
+    assert main(["conv-schemes", "--times"]) == 0
+    assert "Record('conv-schemes'" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main(["conv-schemes", "--times", "--tiny"])
 
 
 def test_unknown_name_on_the_command_line(capsys):

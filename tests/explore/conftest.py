@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from labkit.explore import Choice, Explorer, Grid, Lines, Picture, Readouts, Series, Slider, codec
+from labkit.explore import Choice, Explorer, Grid, Lines, Picture, Readouts, Series, Slider, Toggle, codec
 from labkit.explore.pages import STATIC
 from tests.browser import explorer_page, launch, serve
 
@@ -93,9 +93,15 @@ def assert_twin(run_twin):
 def settings(explorer: Explorer, n: int, random_state: int) -> list[dict]:
     """Return n random settings, and those with all controls at one end."""
     draw = random.Random(random_state)
-    stops = {c.name: list(c.options) if isinstance(c, Choice) else c.stops() for c in explorer.controls}
+    stops = {c.name: _stops(c) for c in explorer.controls}
     rows = [{name: draw.choice(values) for name, values in stops.items()} for _ in range(n)]
     return [*rows, *({name: values[i] for name, values in stops.items()} for i in (0, -1))]
+
+
+def _stops(control) -> list:
+    if isinstance(control, Choice):
+        return list(control.options)
+    return [False, True] if isinstance(control, Toggle) else control.stops()
 
 
 def assert_same(got, expected, where: str, rtol: float) -> None:

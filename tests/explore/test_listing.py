@@ -2,7 +2,7 @@
 
 import pytest
 
-from labkit.explore import source
+from labkit.explore import c_source, source
 
 
 def plain(x: int) -> int:
@@ -43,3 +43,32 @@ def test_markdown_is_a_python_block() -> None:
 def test_what_has_no_source_is_refused(bad: object) -> None:
     with pytest.raises(TypeError, match="functions must be Python functions or classes"):
         source(bad)
+
+
+C = """#include <stdint.h>
+
+static int one(int x)
+{
+    if (x) {
+        return 1;
+    }
+    return one(0);
+}
+
+int two(int x, int y)
+{
+    return one(x) + y;
+}
+"""
+
+
+def test_c_functions_are_cut_out_whole() -> None:
+    shown = c_source(C, "two")
+    assert shown.text == "int two(int x, int y)\n{\n    return one(x) + y;\n}"
+    assert shown._repr_markdown_().startswith("```c\nint two")
+    assert c_source(C, "one").text.count("\n") == 6
+    assert c_source(C).text == C.strip()
+    with pytest.raises(ValueError, match="must be defined in the text, got 'three'"):
+        c_source(C, "three")
+    with pytest.raises(TypeError, match="text must be str"):
+        c_source(3)  # type: ignore[arg-type]

@@ -2,6 +2,7 @@
 
 import { h, label, setText, svg } from "./dom.js";
 import { formatNumber, tickText, withUnit } from "./format.js";
+import { describeGraph, drawGraph } from "./graph.js";
 import {
   describeBars, describeHistogram, describeLines, describeTreemap, drawBars, drawHistogram, drawLines, drawTreemap,
   plotView,
@@ -12,6 +13,7 @@ export function makeView(spec, colormaps) {
   const plots = {
     lines: [drawLines, describeLines], bars: [drawBars, describeBars],
     histogram: [drawHistogram, describeHistogram], treemap: [drawTreemap, describeTreemap],
+    graph: [drawGraph, describeGraph],
   };
   const others = { picture, heatmap, table, readouts };
   const view = plots[spec.kind] ? plotView(...plots[spec.kind], spec) : others[spec.kind](spec, colormaps);
