@@ -129,10 +129,11 @@ def test_each_explorer_moves_by_keyboard_and_its_picture_changes(browser, addres
     assert explorers, "a chapter has an explorer"
     for explorer in explorers:
         explorer.scroll_into_view_if_needed()
-        explorer.locator("input[type=range]").first.focus()
+        sliders, switches = (explorer.locator(f"input[type={kind}]") for kind in ("range", "checkbox"))
+        (sliders if sliders.count() else switches).first.focus()
         before = explorer.locator(".lk-views").screenshot()
         for _ in range(5):
-            page.keyboard.press("ArrowRight")
+            page.keyboard.press("ArrowRight" if sliders.count() else "Space")
         page.wait_for_timeout(200)
         assert explorer.locator(".lk-views").screenshot() != before
     assert not complaints.seen
