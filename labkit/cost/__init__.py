@@ -35,6 +35,7 @@ from labkit.cost.tables import (
     tree_map,
 )
 from labkit.cost.text import readable
+from labkit.cost.tiles import TileTime, tile_break_even, tile_times
 
 __all__ = [
     "CONVENTIONS",
@@ -54,6 +55,7 @@ __all__ = [
     "Point",
     "ReportCard",
     "Row",
+    "TileTime",
     "TreeMap",
     "bit_speedup",
     "bitops",
@@ -88,6 +90,8 @@ __all__ = [
     "report_card",
     "roofline_point",
     "share_by_type",
+    "tile_break_even",
+    "tile_times",
     "time_ratio",
     "tree_map",
     "xnor_speedup",

@@ -4,10 +4,12 @@ from labkit.nets.alexnet import AlexNet, AlexNetOneTower
 from labkit.nets.binary_lenet import BMXNET, BinaryLeNet, LeNet
 from labkit.nets.binary_store import BINARY_NETS, binary_provenance, load_binary, save_binary
 from labkit.nets.catalogue import ARCHITECTURES, skeleton
+from labkit.nets.cifar_net import CifarNet, ConvBlock
 from labkit.nets.googlenet import GoogLeNet
 from labkit.nets.lenet import LeNet5, LeNet300
 from labkit.nets.network import Network
 from labkit.nets.resnet import ResNet
+from labkit.nets.small_resnet import SmallResNet
 from labkit.nets.store import NETS, load, provenance, save
 from labkit.nets.svhn import Scale, SvhnNet
 from labkit.nets.vgg import VGG, VggSmall
@@ -22,6 +24,8 @@ __all__ = [
     "AlexNet",
     "AlexNetOneTower",
     "BinaryLeNet",
+    "CifarNet",
+    "ConvBlock",
     "GoogLeNet",
     "LeNet",
     "LeNet5",
@@ -29,6 +33,7 @@ __all__ = [
     "Network",
     "ResNet",
     "Scale",
+    "SmallResNet",
     "SvhnNet",
     "VggSmall",
     "WinogradNet",

@@ -42,11 +42,19 @@ class Residual(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return relu(f(x) + x)."""
+        return self.relu(self.branch(x) + self.shortcut(x))
+
+    def branch(self, x: torch.Tensor) -> torch.Tensor:
+        """Return f(x), what the convolutions compute."""
         y = x
         for i in range(1, self.depth + 1):
             y = self.get_submodule(f"bn{i}")(self.get_submodule(f"conv{i}")(y))
             y = self.relu(y) if i < self.depth else y
-        return self.relu(y + (x if self.downsample is None else self.downsample(x)))
+        return y
+
+    def shortcut(self, x: torch.Tensor) -> torch.Tensor:
+        """Return x, brought to the shape of the output where that differs."""
+        return x if self.downsample is None else self.downsample(x)
 
 
 class ResNet(Network):
