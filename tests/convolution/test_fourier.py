@@ -2,10 +2,8 @@
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.nn import functional
 
 from labkit.convolution.fourier import (
     convolve1d,
@@ -19,6 +17,7 @@ from labkit.convolution.fourier import (
     ifft,
     kernel_frequencies,
 )
+from tests.convolution.conv_cases import Case, conv_cases
 
 REAL = st.floats(-100, 100)
 
@@ -47,19 +46,10 @@ def test_the_transform(log_n: int, seed: int) -> None:
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.data())
-def test_the_layer_equals_torch(data: st.DataObject) -> None:
-    def small(high, low=1):
-        return data.draw(st.integers(low, high))
-
-    groups, r, s, ph, pw = small(3), small(4), small(4), small(2, 0), small(2, 0)
-    n, c, k = small(2), groups * small(3), groups * small(3)
-    h, w = (small(12, max(1, size - 2 * p)) for size, p in ((r, ph), (s, pw)))
-    random = np.random.default_rng(small(99))
-    x, weight, b = (random.normal(size=size) for size in ((n, c, h, w), (k, c // groups, r, s), (k,)))
-    y = fft_conv2d(x, weight, b, padding=(ph, pw), groups=groups)
-    wanted = functional.conv2d(*map(torch.from_numpy, (x, weight, b)), padding=(ph, pw), groups=groups)
-    np.testing.assert_allclose(y, wanted, rtol=1e-9, atol=1e-9)
+@given(conv_cases())
+def test_the_layer_equals_torch(case: Case) -> None:
+    arrays, options, wanted = case
+    np.testing.assert_allclose(fft_conv2d(*arrays, **options), wanted, rtol=1e-9, atol=1e-9)
 
 
 def test_float32_stays() -> None:

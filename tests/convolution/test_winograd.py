@@ -6,10 +6,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
-from torch.nn import functional
 
 from labkit.convolution.winograd import conv2d, f23, transform_kernel
 from labkit.convolution.winograd_layer import WinogradConv2d
+from tests.convolution.conv_cases import Case, conv_cases
 
 
 @given(
@@ -28,20 +28,10 @@ def test_the_lectures_example_and_counts() -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.data())
-def test_any_shape_equals_torch(data: st.DataObject) -> None:
-    def small(high, low=1):
-        return data.draw(st.integers(low, high))
-
-    groups, r, s, ph, pw = small(3), small(4), small(4), small(2, 0), small(2, 0)
-    n, c, k = small(2), groups * small(3), groups * small(3)
-    h, w = (small(12, max(1, size - 2 * p)) for size, p in ((r, ph), (s, pw)))
-    random = np.random.default_rng(small(99))
-    x, weight, b = (random.normal(size=size) for size in ((n, c, h, w), (k, c // groups, r, s), (k,)))
-    m = (small(4), small(4))
-    y = conv2d(x, weight, b, m=m, padding=(ph, pw), groups=groups)
-    wanted = functional.conv2d(*map(torch.from_numpy, (x, weight, b)), padding=(ph, pw), groups=groups)
-    np.testing.assert_allclose(y, wanted, rtol=1e-9, atol=1e-9)
+@given(conv_cases(), st.integers(1, 4), st.integers(1, 4))
+def test_any_shape_equals_torch(case: Case, mh: int, mw: int) -> None:
+    arrays, options, wanted = case
+    np.testing.assert_allclose(conv2d(*arrays, m=(mh, mw), **options), wanted, rtol=1e-9, atol=1e-9)
 
 
 def test_a_kernel_may_be_transformed_before() -> None:
