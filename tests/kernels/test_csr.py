@@ -1,16 +1,12 @@
 """Products of sparse matrices: bit for bit against the twin, in tolerance against SciPy, and against their own laws."""
 
-import os
-import subprocess
-from pathlib import Path
-
 import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from toolchain import COMPILER, CSRC, compile_c
+from toolchain import run_driver, sanitized
 
 from labkit import kernels
 from labkit.kernels import dispatch, sparse_twin
@@ -198,41 +194,19 @@ def test_bad_number_of_threads(level, threads, error):
 
 # --- the C code under the address and undefined-behaviour sanitizers -------------------------------------------------
 
-SANITIZE = ["-O1", "-g", "-Wall", "-Wextra", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
-
 
 @pytest.fixture(scope="module")
 def driver(tmp_path_factory):
-    if COMPILER is None:
-        pytest.skip("this machine has no C compiler")
-    folder = tmp_path_factory.mktemp("driver")
-    (folder / "empty.c").write_text("int main(void) { return 0; }\n")
-    if compile_c([folder / "empty.c"], folder / "empty", *SANITIZE).returncode:
-        pytest.skip("this compiler has no address and undefined-behaviour sanitizers")
-    built = dict.fromkeys(["dispatch.c"]) | dict.fromkeys(path.name for path in CSRC.glob("*.c") if is_level(path))
-    sources = [Path(__file__).with_name("driver_csr.c"), *(CSRC / name for name in built)]
-    result = compile_c(sources, folder / "driver", *SANITIZE, "-ffp-contract=off")
-    assert result.returncode == 0, result.stderr
-    assert "warning" not in result.stderr
-    return folder / "driver"
-
-
-def is_level(path):
-    return '#include "families.h"' in path.read_text(encoding="utf-8")
-
-
-def run(driver, *arguments):
-    quiet = {**os.environ, "ASAN_OPTIONS": "detect_leaks=0"}  # the leak check needs ptrace, which containers forbid
-    return subprocess.run([driver, *arguments], env=quiet, capture_output=True, text=True, check=False)
+    return sanitized("driver_csr.c", tmp_path_factory.mktemp("driver"))
 
 
 def test_every_level_is_correct_and_stays_in_its_memory(driver):
-    result = run(driver)
+    result = run_driver(driver)
     assert result.returncode == 0, result.stderr
     assert result.stdout.split() == dispatch.levels()[1:]
 
 
 def test_the_sanitizer_sees_a_read_past_the_end(driver):
-    result = run(driver, "overrun")
+    result = run_driver(driver, "overrun")
     assert result.returncode != 0
     assert "heap-buffer-overflow" in result.stderr

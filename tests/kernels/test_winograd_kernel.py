@@ -1,15 +1,11 @@
 """The compiled Winograd convolution at every level: against torch in double precision, its twin, and bad input."""
 
-import os
-import subprocess
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from toolchain import COMPILER, CSRC, compile_c
+from toolchain import run_driver, sanitized
 from torch.nn import functional
 
 from labkit.convolution import cook_toom
@@ -120,38 +116,19 @@ def test_the_twin_serves_without_a_compiler():
 
 # --- the C code under the address and undefined-behaviour sanitizers -------------------------------------------------
 
-SANITIZE = ["-O1", "-g", "-Wall", "-Wextra", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
-
 
 @pytest.fixture(scope="module")
 def driver(tmp_path_factory):
-    if COMPILER is None:
-        pytest.skip("this machine has no C compiler")
-    folder = tmp_path_factory.mktemp("driver")
-    (folder / "empty.c").write_text("int main(void) { return 0; }\n")
-    if compile_c([folder / "empty.c"], folder / "empty", *SANITIZE).returncode:
-        pytest.skip("this compiler has no address and undefined-behaviour sanitizers")
-    levels = [path for path in CSRC.glob("*.c") if '#include "families.h"' in path.read_text(encoding="utf-8")]
-    others = [CSRC / "dispatch.c", *(path for path in [CSRC / "huffman.c"] if path.exists())]
-    sources = [Path(__file__).with_name("driver_winograd.c"), *others, *levels]
-    result = compile_c(sources, folder / "driver", *SANITIZE, "-ffp-contract=off")
-    assert result.returncode == 0, result.stderr
-    assert "warning" not in result.stderr
-    return folder / "driver"
-
-
-def run(driver, *arguments):
-    quiet = {**os.environ, "ASAN_OPTIONS": "detect_leaks=0"}  # the leak check needs ptrace, which containers forbid
-    return subprocess.run([driver, *arguments], env=quiet, capture_output=True, text=True, check=False)
+    return sanitized("driver_winograd.c", tmp_path_factory.mktemp("driver"))
 
 
 def test_every_level_stays_in_its_memory(driver):
-    result = run(driver)
+    result = run_driver(driver)
     assert result.returncode == 0, result.stderr
     assert result.stdout.split() == dispatch.levels()[1:]
 
 
 def test_the_sanitizer_sees_a_read_past_the_end(driver):
-    result = run(driver, "overrun")
+    result = run_driver(driver, "overrun")
     assert result.returncode != 0
     assert "heap-buffer-overflow" in result.stderr

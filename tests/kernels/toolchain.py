@@ -7,6 +7,8 @@ import subprocess
 import sysconfig
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 CSRC = ROOT / "labkit" / "kernels" / "csrc"
 
@@ -24,3 +26,27 @@ def compile_c(sources: list[Path], program: Path, *options: str) -> subprocess.C
     """Compile and link C files."""
     command = [*COMPILER, *options, f"-I{CSRC}", *map(str, sources), "-o", str(program)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+SANITIZE = ["-O1", "-g", "-Wall", "-Wextra", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+
+
+def sanitized(driver: str, folder: Path) -> Path:
+    """Build a C driver of this folder with all kernels under the sanitizers; skip the test where there are none."""
+    if COMPILER is None:
+        pytest.skip("this machine has no C compiler")
+    (folder / "empty.c").write_text("int main(void) { return 0; }\n")
+    if compile_c([folder / "empty.c"], folder / "empty", *SANITIZE).returncode:
+        pytest.skip("this compiler has no address and undefined-behaviour sanitizers")
+    levels = [path for path in CSRC.glob("*.c") if '#include "families.h"' in path.read_text(encoding="utf-8")]
+    sources = [Path(__file__).with_name(driver), CSRC / "dispatch.c", CSRC / "huffman.c", *levels]
+    result = compile_c(sources, folder / "driver", *SANITIZE, "-ffp-contract=off")
+    assert result.returncode == 0, result.stderr
+    assert "warning" not in result.stderr
+    return folder / "driver"
+
+
+def run_driver(driver: Path, *arguments: str) -> subprocess.CompletedProcess:
+    """Run it without the leak check, which needs ptrace, and containers forbid that."""
+    quiet = {**os.environ, "ASAN_OPTIONS": "detect_leaks=0"}
+    return subprocess.run([driver, *arguments], env=quiet, capture_output=True, text=True, check=False)
