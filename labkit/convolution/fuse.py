@@ -32,7 +32,8 @@ def fuse_1x1(W1: np.ndarray, W2: np.ndarray) -> np.ndarray:
     """
     W1, W2 = checks.array(W1, "W1", ndim=4), checks.array(W2, "W2", ndim=4)
     if W1.shape[2:] != (1, 1) or W1.shape[1] != len(W2):
-        raise ValueError(f"W1 must have shape (K, {len(W2)}, 1, 1) to follow W2 {W2.shape}, got {W1.shape}")
+        wanted = f"(K, {len(W2)}, 1, 1) to follow W2 {W2.shape}"
+        raise ValueError(f"W1 must have shape {wanted}, got {W1.shape}")
     return (W1[:, :, 0, 0] @ W2.reshape(len(W2), -1)).reshape(len(W1), *W2.shape[1:])
 
 

@@ -13,7 +13,14 @@ from labkit import checks
 from labkit.convolution.window import Pair, Window, check_groups
 
 
-def patches(x: np.ndarray, kernel_size: Pair, *, stride: Pair = 1, padding: Pair = 0, dilation: Pair = 1) -> np.ndarray:
+def patches(
+    x: np.ndarray,
+    kernel_size: Pair,
+    *,
+    stride: Pair = 1,
+    padding: Pair = 0,
+    dilation: Pair = 1,
+) -> np.ndarray:
     """Return all patches of a batch of pictures, X[n, c, h, w, i, j] = x[n, c, s h + d i - p, s w + d j - p].
 
     Parameters

@@ -58,6 +58,15 @@ def pair(value: Any, name: str, *, low: int) -> tuple[int, int]:
     return down, across
 
 
+def sides(**given: Any) -> dict[str, Any]:
+    """Return the sides of a convolution as pairs, by name; a padding may be 0. Errors as for `pair`.
+
+    >>> sides(kernel_size=3, padding=(0, 1))
+    {'kernel_size': (3, 3), 'padding': (0, 1)}
+    """
+    return {name: pair(value, name, low=int(name != "padding")) for name, value in given.items()}
+
+
 def check_groups(c: int, shape: tuple[int, ...], groups: Any) -> int:
     """Return the number of groups, if weights of `shape` (K, C / groups, kh, kw) fit c channels; an error otherwise.
 

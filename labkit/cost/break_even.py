@@ -65,9 +65,9 @@ def breakeven(
     Parameters
     ----------
     n : int, 1 to 8192; the matrix is n x n in float32, with numbers at random places
-    columns : int; the other factor is n x columns, and 1 is a vector
+    columns : int, 1 to 8192; the other factor is n x columns, and 1 is a vector
     sparsities : ascending fractions of zeros, 0 to 1
-    rounds : at least 7; the ways to multiply take turns, and the median round counts
+    rounds : 7 to 1000; the ways to multiply take turns, and the median round counts
     random_state : int, Generator or None
 
     Returns
@@ -81,8 +81,8 @@ def breakeven(
     BreakEven(shape=(64, 64), columns=4, sparsities=(0.5, 0.9))
     """
     checks.integer(n, "n", low=1, high=8192)
-    checks.integer(columns, "columns", low=1)
-    checks.integer(rounds, "rounds", low=7)
+    checks.integer(columns, "columns", low=1, high=8192)
+    checks.integer(rounds, "rounds", low=7, high=1000)
     steps = _ascending(sparsities)
     rng = checks.generator(random_state)
     W, X = (rng.standard_normal(shape, np.float32) for shape in ((n, n), (n, columns)))
@@ -148,6 +148,8 @@ def crossing(x: Sequence[float], y: Sequence[float]) -> float | None:
 
 
 def _ascending(sparsities: Sequence[float]) -> tuple[float, ...]:
+    if checks.plain(sparsities, "sparsities").ndim != 1:
+        raise TypeError(f"sparsities must be a list of numbers, got {sparsities!r}")
     steps = tuple(checks.number(s, "sparsities", low=0, high=1) for s in sparsities)
     if not steps or list(steps) != sorted(set(steps)):
         raise ValueError(f"sparsities must ascend and not be empty, got {sparsities!r}")

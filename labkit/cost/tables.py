@@ -10,6 +10,7 @@ from labkit import checks, html
 from labkit.cost.count import Cost, Row
 from labkit.cost.text import aligned, readable
 
+Sides = int | tuple[int, ...]
 QUANTITIES = {"parameters": "n_params", "macs": "macs", "operations": "operations"}
 
 
@@ -183,9 +184,7 @@ def linear_cost(m: int, n: int) -> tuple[int, int]:
     return size, size
 
 
-def conv_macs(
-    c_in: int, c_out: int, *, kernel: int | tuple[int, ...], size: int | tuple[int, ...], groups: int = 1
-) -> int:
+def conv_macs(c_in: int, c_out: int, *, kernel: Sides, size: Sides, groups: int = 1) -> int:
     """Return the multiply-adds of a two-dimensional convolution: h w (c_in / groups) k k c_out.
 
     Parameters
@@ -206,7 +205,7 @@ def conv_macs(
     return h * w * (c_in // groups) * kh * kw * c_out
 
 
-def _pair(value: int | tuple[int, ...], name: str) -> tuple[int, int]:
+def _pair(value: Sides, name: str) -> tuple[int, int]:
     pair = tuple(value) if isinstance(value, tuple | list) else (value, value)
     if len(pair) != 2:
         raise ValueError(f"{name} must be an int or a pair, got {value!r}")

@@ -4,7 +4,7 @@ Chapter 5; lecture 003:1754-1764. A budget counts the multiply-adds of all linea
 example, without biases, as `labkit.cost.count` does.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,7 +56,7 @@ def select_ranks(
     checks.integer(budget, "budget", low=1)
     table = _options(model, example_inputs, layers, checks.choice(energy, "energy", ("responses", "weights")))
     room = _room(table, budget)
-    ranks = _descend(table, room)
+    ranks = descend(table, budget=room)
     return _named(table, _spend(table, ranks, room - _cost(table, ranks)))
 
 
@@ -107,7 +107,7 @@ def ranks_for_tol(model: nn.Module, *, tol: float) -> Ranks:
 
 
 @dataclass(frozen=True)
-class _Option:
+class Option:
     """What a layer (m, n) costs and keeps: `dense` multiply-adds, or `per_rank` for each of at most `top` ranks.
 
     log_kept[k] is log E(k), for k = 0, ..., top.
@@ -137,18 +137,45 @@ class _Option:
         return [(self.price(None, rank), rank)] + [(self.price(k + 1, k), k) for k in range(rank - 1, 0, -1)]
 
 
-def _descend(table: list[_Option], room: int) -> list[int | None]:
-    """Take the cheapest steps of all layers until the model fits."""
-    ranks: list[int | None] = [None] * len(table)
-    steps = sorted((price, -rank, i) for i, option in enumerate(table) for price, rank in option.steps())
-    for _, rank, i in steps:
-        if _cost(table, ranks) <= room:
+def descend(options: Sequence[Option], *, budget: int) -> list[int | None]:
+    """Return the rank of each layer, None where it stays dense, after the cheapest steps down that meet a budget.
+
+    The step with the least energy lost for each multiply-add saved comes first, whichever layer it belongs to.
+    `select_ranks` then spends what the last step saved too much.
+
+    Parameters
+    ----------
+    options : what each layer costs and keeps
+    budget : int, multiply-adds of all layers together for one example
+
+    Raises
+    ------
+    TypeError, ValueError : no options, or a budget that rank 1 everywhere exceeds.
+
+    Zhang et al. (2016), arXiv:1505.06798, section 2.4; lecture 003:1754-1764. Chapter 5.
+
+    >>> kept = np.array([-np.inf, -0.5, -0.1, 0.0])
+    >>> small, large = Option("a", 100, 20, 3, kept), Option("b", 1000, 200, 3, kept)
+    >>> descend([small, large], budget=800), descend([small, large], budget=460)
+    ([3, 3], [3, 2])
+    """
+    room = _room(_several(options), checks.integer(budget, "budget", low=1))
+    ranks: list[int | None] = [None] * len(options)
+    steps = [(price, -rank, i) for i, option in enumerate(options) for price, rank in option.steps()]
+    for _, rank, i in sorted(steps):
+        if _cost(options, ranks) <= room:
             break
         ranks[i] = -rank
     return ranks
 
 
-def _spend(table: list[_Option], ranks: list[int | None], left: int) -> list[int | None]:
+def _several(options: Sequence[Option]) -> Sequence[Option]:
+    if not checks.instance(options, "options", (list, tuple)):
+        raise ValueError("options must hold at least one Option, got none")
+    return [checks.instance(option, "an entry of options", Option) for option in options]
+
+
+def _spend(table: Sequence[Option], ranks: list[int | None], left: int) -> list[int | None]:
     """Raise ranks by one, the most energy for a multiply-add first, while the budget lasts."""
     while True:
         offers = [
@@ -162,20 +189,20 @@ def _spend(table: list[_Option], ranks: list[int | None], left: int) -> list[int
         ranks[best], left = (ranks[best] or 0) + 1, left - table[best].per_rank
 
 
-def _shares(table: list[_Option], share: float) -> list[int | None]:
+def _shares(table: Sequence[Option], share: float) -> list[int | None]:
     """Return the ranks that leave each layer the same share of its dense cost, at least rank 1."""
     return [max(1, min(o.top, int(share * o.dense / o.per_rank))) if o.top else None for o in table]
 
 
-def _cost(table: list[_Option], ranks: list[int | None]) -> int:
+def _cost(table: Sequence[Option], ranks: list[int | None]) -> int:
     return sum(option.cost(rank) for option, rank in zip(table, ranks, strict=True))
 
 
-def _named(table: list[_Option], ranks: list[int | None]) -> Ranks:
+def _named(table: Sequence[Option], ranks: list[int | None]) -> Ranks:
     return {option.name: rank for option, rank in zip(table, ranks, strict=True) if rank is not None}
 
 
-def _room(table: list[_Option], budget: int) -> int:
+def _room(table: Sequence[Option], budget: int) -> int:
     """Return the budget if the model can meet it at all."""
     least = sum(min(o.dense, o.per_rank) if o.top else o.dense for o in table)
     if budget < least:
@@ -183,7 +210,7 @@ def _room(table: list[_Option], budget: int) -> int:
     return budget
 
 
-def _options(model: nn.Module, x: torch.Tensor, layers: Iterable[str] | None, energy: str) -> list[_Option]:
+def _options(model: nn.Module, x: torch.Tensor, layers: Iterable[str] | None, energy: str) -> list[Option]:
     """Run the model once and list what its layers cost and keep; layers that must stay dense have top = 0."""
     checks.array(checks.instance(x, "example_inputs", torch.Tensor), "example_inputs")
     found = find_layers(model)
@@ -218,14 +245,14 @@ def _spectrum(name: str, layer: Any, moments: Moments | None, energy: str) -> np
     return spread(covariance)
 
 
-def _option(name: str, layer: Any, outputs: int, s: np.ndarray | None) -> _Option:
+def _option(name: str, layer: Any, outputs: int, s: np.ndarray | None) -> Option:
     m, n = len(layer.weight), layer.weight[0].numel()
     dense, per_rank = outputs * n, outputs // m * (m + n)
     if s is None:
-        return _Option(name, dense, per_rank, 0, np.zeros(1))
+        return Option(name, dense, per_rank, 0, np.zeros(1))
     kept = np.cumsum(s**2) / (s**2).sum() if s.any() else np.ones(len(s))
     top = min(m, n, (m * n - 1) // (m + n))
-    return _Option(name, dense, per_rank, top, np.log(np.append(1e-300, kept[:top].clip(1e-300))))
+    return Option(name, dense, per_rank, top, np.log(np.append(1e-300, kept[:top].clip(1e-300))))
 
 
 def _worthwhile(model: nn.Module, choose: Callable[[np.ndarray], int]) -> Ranks:

@@ -12,7 +12,12 @@ from labkit.decomposition.conv_layers import LowRankConv2d
 from labkit.decomposition.layers import LowRankLinear, weight_matrix
 
 
-def response_pca(layer: nn.Linear | nn.Conv2d, data: torch.Tensor, *, rank: int) -> LowRankLinear | LowRankConv2d:
+def response_pca(
+    layer: nn.Linear | nn.Conv2d,
+    data: torch.Tensor,
+    *,
+    rank: int,
+) -> LowRankLinear | LowRankConv2d:
     """Return the layer at the rank k that keeps its responses to `data` best, in the mean square.
 
     With mean r and the k leading directions P (m, k) of the responses y = W x + b, the new layer is
@@ -91,15 +96,15 @@ def layer_inputs(model: nn.Module, x: torch.Tensor, *, names: Iterable[str] | No
     return {name: torch.cat(parts) for name, parts in seen.items() if parts}
 
 
-def find_layers(model: nn.Module, names: Iterable[str] | None = None) -> dict[str, Any]:
-    """Return the linear and convolutional layers of a model, or only the named ones, in the model's order."""
+def find_layers(model: nn.Module, names: Iterable[str] | None = None, *, argument: str = "names") -> dict[str, Any]:
+    """Return the linear and convolutional layers of a model, or only the named ones; errors name the `argument`."""
     checks.instance(model, "model", nn.Module)
     found = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)}
     if names is None:
         return found
     if isinstance(names, str):
-        raise TypeError(f"names must be a list of layer names, got the string {names!r}")
-    return {checks.choice(name, "names", found): found[name] for name in names}
+        raise TypeError(f"{argument} must be a list of layer names, got the string {names!r}")
+    return {checks.choice(name, argument, found): found[name] for name in names}
 
 
 def watch(model: nn.Module, x: Any, callbacks: dict[str, Any]) -> None:

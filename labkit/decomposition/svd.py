@@ -146,7 +146,8 @@ def jacobi_svd(A: np.ndarray, *, tol: float = 1e-12, n_iter_max: int = 60) -> Lo
     for _ in range(sweeps):
         if not _sweep(W, V, tol):
             U, s, Vt = _columns_to_svd(W, V)
-            return LowRank(U.astype(A.dtype), (s * scale).astype(A.dtype), Vt.astype(A.dtype), error_bound=0.0)
+            U, s, Vt = (part.astype(A.dtype) for part in (U, s * scale, Vt))
+            return LowRank(U, s, Vt, error_bound=0.0)
     raise np.linalg.LinAlgError(f"jacobi_svd needs more than n_iter_max={sweeps} sweeps for tol={tol}")
 
 

@@ -60,8 +60,24 @@ from labkit.quantization.gxnor import (
     transition_probability,
 )
 from labkit.quantization.histogram import Histogram, HistogramCollector, collect
-from labkit.quantization.inq import INQ, PowerOfTwoWeight, inq_partition, power_levels, to_powers
-from labkit.quantization.integer import Levels, int_matmul, multiplier_and_shift, quantize_to, requantize
+from labkit.quantization.inq import (
+    INQ,
+    PowerOfTwoWeight,
+    inq_partition,
+    power_codes,
+    power_levels,
+    power_values,
+    to_powers,
+)
+from labkit.quantization.integer import (
+    Levels,
+    int_matmul,
+    multiplier_and_shift,
+    pack_integers,
+    quantize_to,
+    requantize,
+    unpack_integers,
+)
 from labkit.quantization.loss_aware import LossAwareBinarizer, loss_aware_scale, proximal_newton_step
 from labkit.quantization.packed_layers import fold_thresholds
 from labkit.quantization.packing import PackedNetwork, load_packed, pack, save_packed
@@ -187,9 +203,12 @@ __all__ = [
     "optimal_threshold",
     "pack",
     "pack_codes",
+    "pack_integers",
     "percentile_calibrate",
     "positive_levels",
+    "power_codes",
     "power_levels",
+    "power_values",
     "proximal_newton_step",
     "ptq",
     "ptq_plan",
@@ -223,6 +242,7 @@ __all__ = [
     "uniform",
     "unique_filters",
     "unpack_codes",
+    "unpack_integers",
     "with_levels",
     "xnor_counterexample",
 ]

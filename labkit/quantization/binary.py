@@ -21,6 +21,7 @@ from torch import nn
 from torch.nn import functional
 
 from labkit import checks
+from labkit.convolution.window import sides
 from labkit.quantization.estimators import binarize, binarize_stochastic
 
 Tensor = torch.Tensor
@@ -55,7 +56,7 @@ class BinaryLayer:
 
     def _set(self, stochastic: bool, act_scale: bool) -> None:
         for value, name in (stochastic, "stochastic"), (act_scale, "act_scale"):
-            checks.instance(value, name, bool)
+            checks.flag(value, name)
         if act_scale and not (self.binary_input and self.scaled):
             raise ValueError(f"act_scale must be False for {type(self).__name__}; only XNOR layers scale their inputs")
         self.stochastic, self.act_scale = stochastic, act_scale
@@ -106,7 +107,8 @@ class BinaryLinear(BinaryLayer, nn.Linear):
         act_scale: bool = False,
         **kwargs: Any,
     ) -> None:
-        super().__init__(in_features, out_features, bias, **kwargs)
+        sizes = checks.size(in_features, "in_features"), checks.size(out_features, "out_features")
+        super().__init__(*sizes, checks.flag(bias, "bias"), **kwargs)
         self._set(stochastic, act_scale)
 
     @classmethod
@@ -160,9 +162,12 @@ class BinaryConv2d(BinaryLayer, nn.Conv2d):
         act_scale: bool = False,
         **kwargs: Any,
     ) -> None:
-        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, **kwargs)
-        if isinstance(self.padding, str) or self.padding_mode != "zeros":
-            raise ValueError(f"padding must be given in pixels, and zeros, got {padding!r}, {self.padding_mode!r}")
+        checks.size(in_channels, "in_channels"), checks.size(out_channels, "out_channels")
+        window = sides(kernel_size=kernel_size, stride=stride, padding=padding, dilation=dilation)
+        groups, bias = checks.size(groups, "groups"), checks.flag(bias, "bias")
+        super().__init__(in_channels, out_channels, groups=groups, bias=bias, **window, **kwargs)
+        if self.padding_mode != "zeros":
+            raise ValueError(f"padding_mode must be 'zeros', got {self.padding_mode!r}")
         self._set(stochastic, act_scale)
 
     @classmethod
@@ -170,7 +175,9 @@ class BinaryConv2d(BinaryLayer, nn.Conv2d):
         """Return a binary convolution with the real weights, the bias and the geometry of `conv`."""
         checks.instance(conv, "conv", nn.Conv2d)
         geometry: Any = (conv.kernel_size, conv.stride, conv.padding, conv.dilation, conv.groups, conv.bias is not None)
-        made = cls(conv.in_channels, conv.out_channels, *geometry, device="meta", **options)
+        made = cls(
+            conv.in_channels, conv.out_channels, *geometry, padding_mode=conv.padding_mode, device="meta", **options
+        )
         return _with_weights_of(made, conv)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -337,6 +344,7 @@ def clipped(model: nn.Module, optimizer: Callable[..., torch.optim.Optimizer] = 
     'Adam'
     """
     checks.instance(model, "model", nn.Module)
+    checks.function(optimizer, "optimizer")
 
     def make(parameters: Any, **settings: Any) -> torch.optim.Optimizer:
         made = optimizer(parameters, **settings)
@@ -348,13 +356,14 @@ def clipped(model: nn.Module, optimizer: Callable[..., torch.optim.Optimizer] = 
 
 def _chosen(model: nn.Module, skip_first_last: bool, last_layer: str | None) -> list[str]:
     """Return the names of the layers to binarise."""
+    checks.flag(skip_first_last, "skip_first_last")
     names = [name for name, module in model.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)]
     last = (
         skip_first_last
         if last_layer is None
         else checks.choice(last_layer, "last_layer", ("float", "binary")) == "float"
     )
-    chosen = names[int(bool(skip_first_last)) : len(names) - int(bool(last))]
+    chosen = names[int(skip_first_last) : len(names) - int(last)]
     if not chosen or "" in chosen:
         raise ValueError(f"model must have a layer to binarise besides those that stay real, got the layers {names}")
     return chosen

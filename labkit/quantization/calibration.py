@@ -75,7 +75,7 @@ def mse_calibrate(hist: Histogram, *, levels: int = 128) -> Calibration:
     >>> mse_calibrate(Histogram(np.array([1000, 1000, 1000, 0, 0, 0, 0, 1]), 1.0), levels=3).threshold
     3.0
     """
-    L = checks.integer(levels, "levels", low=2)
+    L = checks.integer(levels, "levels", low=2, high=2**16)
     h, c = checks.instance(hist, "hist", Histogram).counts, hist.centres / hist.width
     n = np.arange(1, len(h) + 1)  # candidates, T = n width
     step = n[:, None] / (L - 1)
@@ -131,7 +131,7 @@ def kl_calibrate(
     n = np.arange(first, len(h) + 1)
     divergence = kl_curve(h, n, L)
     skipped = int(zero_bin == "drop")
-    allowed = _guarded(hist, n + skipped) if guard else np.ones(len(n), dtype=bool)
+    allowed = _guarded(hist, n + skipped) if checks.flag(guard, "guard") else np.ones(len(n), dtype=bool)
     best = len(n) - 1 - int(np.argmin(np.where(allowed, divergence, np.inf)[::-1]))
     return _chosen("kl", hist, int(n[best]) + skipped, n + skipped, divergence, guarded=not allowed.all())
 
@@ -139,10 +139,12 @@ def kl_calibrate(
 def kl_curve(h: np.ndarray, n: np.ndarray, levels: int) -> np.ndarray:
     """Return KL(P, Q) in nats for the counts h (integers) and candidates of n bins; the formula is in `kl_calibrate`.
 
+    Raises TypeError or ValueError for negative counts, or candidates that are no integers from `levels` to len(h).
+
     >>> kl_curve(np.array([4, 4, 2, 2, 0]), np.array([2, 4, 5]), 2).round(4)
     array([0.0566, 0.    , 0.0364])
     """
-    h = h.astype(float)
+    h, n = _counts_and_candidates(h, n, checks.integer(levels, "levels", low=1))
     total, H, occupied, E = h.sum(), _prefix(h), _prefix(h > 0), _prefix(_xlogx(h))
     groups = -(-n[:, None] * np.arange(levels + 1) // levels)  # (candidates, levels + 1): first bin of each group
     c, m = np.diff(H[groups], axis=1), np.diff(occupied[groups], axis=1)
@@ -165,7 +167,7 @@ def spikiness(hist: Histogram, *, window: int = 4) -> float:
     True
     """
     h = checks.instance(hist, "hist", Histogram).counts[1:].astype(float)
-    side = checks.integer(window, "window", low=1)
+    side = checks.integer(window, "window", low=1, high=1000)
     if h.sum() == 0:
         return 0.0
     around = np.lib.stride_tricks.sliding_window_view(np.pad(h, side, mode="reflect"), 2 * side + 1)
@@ -201,12 +203,22 @@ def positive_levels(bits: int, *, signed: bool) -> int:
     >>> positive_levels(8, signed=True)
     128
     """
-    return 2 ** (checks.integer(bits, "bits", low=1 + bool(signed), high=16) - bool(signed))
+    sign = int(checks.flag(signed, "signed"))
+    return 2 ** (checks.integer(bits, "bits", low=1 + sign, high=16) - sign)
 
 
 def _is_signed(hist: Histogram, signed: bool | None) -> bool:
     low = checks.instance(hist, "hist", Histogram).low
-    return low < 0 if signed is None else checks.instance(signed, "signed", bool)
+    return low < 0 if signed is None else checks.flag(signed, "signed")
+
+
+def _counts_and_candidates(h: Any, n: Any, levels: int) -> tuple[np.ndarray, np.ndarray]:
+    h, n = checks.array(h, "h", ndim=1).astype(float), checks.plain(n, "n")
+    if h.min() < 0 or not h.any():
+        raise ValueError(f"h must hold counts, none negative and not all 0, got the least {h.min():g}")
+    if n.dtype.kind not in "iu" or n.ndim != 1 or not n.size or n.min() < levels or n.max() > len(h):
+        raise ValueError(f"n must be integers from levels={levels} to the {len(h)} bins of h, got {n.dtype} {n.shape}")
+    return h, n
 
 
 def _treated(counts: np.ndarray, zero_bin: str) -> np.ndarray:

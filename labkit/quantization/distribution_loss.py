@@ -61,9 +61,7 @@ def distribution_loss(x: torch.Tensor) -> DistributionTerms:
     >>> terms.total.item()
     0.0
     """
-    if not checks.instance(x, "x", torch.Tensor).is_floating_point():
-        raise TypeError(f"x must be a floating-point tensor, got dtype {x.dtype}")
-    if x.dim() < 2 or not x.numel() or not x.detach().isfinite().all():
+    if checks.floating(x, "x").dim() < 2 or not x.numel() or not x.detach().isfinite().all():
         raise ValueError(f"x must be (n, channels, ...), finite and not empty, got shape {tuple(x.shape)}")
     values = x.transpose(0, 1).flatten(1)  # (channels, numbers)
     mean = values.mean(1)
@@ -104,11 +102,10 @@ class DistributionPenalty:
     def __init__(self, model: nn.Module, modules: Iterable[str], *, weight: float = WEIGHT) -> None:
         self.weight = checks.number(weight, "weight", low=0)
         known = dict(checks.instance(model, "model", nn.Module).named_modules())
-        if isinstance(modules, str) or not (names := list(modules)):
-            raise TypeError(f"modules must be a list of at least one module name, got {modules!r}")
         self._seen: dict[str, torch.Tensor] = {}
         self._hooks = [
-            known[checks.choice(name, "modules", known)].register_forward_hook(self._collect(name)) for name in names
+            known[checks.choice(name, "modules", known)].register_forward_hook(self._collect(name))
+            for name in checks.names(modules, "modules")
         ]
 
     def __call__(self, model: nn.Module) -> torch.Tensor:

@@ -4,6 +4,7 @@ A binary network is a weak and restless learner: small changes of the data chang
 ensembles help. Zhu, Dong, Su (2019), arXiv:1806.07550; lecture 003:1626-1638. Chapter 19.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -74,16 +75,17 @@ def boosting_step(weights: Any, labels: Any, predictions: Any, *, n_classes: int
     >>> round(made.vote, 4), made.weights.round(4).tolist()
     (1.0986, [0.1667, 0.1667, 0.1667, 0.5])
     """
-    labels, predictions = _classes(labels, "labels"), _classes(predictions, "predictions")
+    C = checks.integer(n_classes, "n_classes", low=2)
+    labels, predictions = _classes(labels, "labels", C), _classes(predictions, "predictions", math.inf)
     u = _probabilities(weights, len(labels))
     if len(predictions) != len(labels):
         raise ValueError(f"predictions must be as many as the {len(labels)} labels, got {len(predictions)}")
     wrong = labels != predictions
     error = float(u[wrong].sum())
-    chance = 1 - 1 / checks.integer(n_classes, "n_classes", low=2)
+    chance = 1 - 1 / C
     if error >= chance:
         raise ValueError(f"predictions must do better than guessing, error {chance:.4g}, got {error:.4g}")
-    vote = float(np.log((1 - error) / max(error, FLOOR)) + np.log(n_classes - 1))
+    vote = math.log((1 - error) / max(error, FLOOR)) + math.log(C - 1)
     grown = u * np.exp(vote * wrong)
     return BoostingStep(error, vote, grown / grown.sum())
 
@@ -112,14 +114,12 @@ class Ensemble(nn.Module):
 
     def __init__(self, members: Sequence[nn.Module], *, votes: Any = None, soft: bool = True) -> None:
         super().__init__()
-        if not members:
-            raise ValueError("members must hold at least one network, got none")
-        self.members = nn.ModuleList(members)
+        self.members = nn.ModuleList(_networks(members))
         given = checks.array(np.ones(len(members)) if votes is None else votes, "votes", ndim=1)
         if len(given) != len(members) or (given < 0).any() or not given.any():
             raise ValueError(f"votes must be {len(members)} numbers of at least 0, not all 0, got {given.tolist()}")
         self.register_buffer("votes", torch.from_numpy(given / given.sum()).float())
-        self.soft = soft
+        self.soft = checks.flag(soft, "soft")
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the votes (n, classes); each row has the sum 1."""
@@ -153,6 +153,9 @@ def benn(
     True
     """
     checks.choice(mode, "mode", MODES)
+    checks.function(train, "train")
+    if not checks.instance(x, "x", torch.Tensor).dim() or not x.isfinite().all():
+        raise ValueError(f"x must be examples (n, ...) without NaN, got shape {tuple(x.shape)}")
     if checks.instance(y, "y", torch.Tensor).dtype != torch.int64 or len(x) != len(y) or not len(y):
         raise ValueError(f"y must be {len(x)} classes of type int64, at least one, got {len(y)} of {y.dtype}")
     generator, n_classes = checks.generator(random_state), max(2, int(y.max()) + 1)
@@ -167,6 +170,14 @@ def benn(
     return Ensemble(members, votes=votes)
 
 
+def _networks(members: Any) -> list[nn.Module]:
+    if not isinstance(members, list | tuple | nn.ModuleList) or not all(isinstance(m, nn.Module) for m in members):
+        raise TypeError(f"members must be a list of networks, got {type(members).__name__}")
+    if not members:
+        raise ValueError("members must hold at least one network, got none")
+    return list(members)
+
+
 def _predict(model: nn.Module, x: torch.Tensor) -> np.ndarray:
     with checks.evaluating(model):
         return torch.cat([model(part).argmax(1) for part in x.split(1000)]).numpy()
@@ -179,10 +190,12 @@ def _probabilities(weights: Any, n: int) -> np.ndarray:
     return u / u.sum()
 
 
-def _classes(values: Any, name: str) -> np.ndarray:
-    made = np.asarray(values)
+def _classes(values: Any, name: str, n_classes: float) -> np.ndarray:
+    made = checks.plain(values, name)
     if made.dtype.kind not in "iu":
         raise TypeError(f"{name} must hold integers, got dtype {made.dtype}")
     if made.ndim != 1 or not made.size:
         raise ValueError(f"{name} must be one row of at least one class, got shape {made.shape}")
+    if made.min() < 0 or made.max() >= n_classes:
+        raise ValueError(f"{name} must lie between 0 and {n_classes - 1}, got {made.min()} to {made.max()}")
     return made

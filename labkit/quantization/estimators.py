@@ -53,9 +53,7 @@ def straight_through(x: Tensor, q: Tensor, *, low: float = -math.inf, high: floa
     _real(x)
     if checks.instance(q, "q", Tensor).shape != x.shape:
         raise ValueError(f"q must have the shape of x, {tuple(x.shape)}, got {tuple(q.shape)}")
-    if not low <= high:
-        raise ValueError(f"low must be at most high, got low={low}, high={high}")
-    return _StraightThrough.apply(x, q.to(x.dtype), low, high)
+    return _StraightThrough.apply(x, q.to(x.dtype), *_window(low, high))
 
 
 def binarize(x: Tensor, *, window: float = 1.0) -> Tensor:
@@ -116,7 +114,9 @@ def ternarize(x: Tensor, *, delta: float | Tensor, window: float = 1.0) -> Tenso
     tensor([-1.,  0.,  0.,  1.])
     """
     value = _real(x).detach()
-    if not (torch.as_tensor(delta) >= 0).all():
+    if isinstance(delta, Tensor):
+        _check_thresholds(delta, value.shape)
+    elif (delta := _limit(delta, "delta")) < 0:
         raise ValueError(f"delta must be at least 0, got {delta}")
     kept = value.abs() > delta  # where: a product would leave -0.0
     return _windowed(x, torch.where(kept, _sign(value), torch.zeros_like(value)), window)
@@ -131,8 +131,7 @@ def round_through(x: Tensor, *, low: float = -math.inf, high: float = math.inf) 
     >>> round_through(torch.tensor([-0.7, 1.5, 2.5, 9.0]), low=0, high=3)
     tensor([0., 2., 2., 3.])
     """
-    if not low <= high:
-        raise ValueError(f"low must be at most high, got low={low}, high={high}")
+    low, high = _window(low, high)
     return straight_through(x, _real(x).detach().clamp(low, high).round(), low=low, high=high)
 
 
@@ -148,10 +147,37 @@ class _StraightThrough(torch.autograd.Function):
         return gradients[0] * inside, None, None, None
 
 
+def _limit(value: Any, name: str) -> float:
+    """Return a number, infinity allowed."""
+    if isinstance(value, float) and math.isnan(value):
+        raise ValueError(f"{name} must be a number, infinity allowed, got nan")
+    infinite = isinstance(value, float) and math.isinf(value)
+    return value if infinite else checks.number(value, name, low=-math.inf)
+
+
+def _window(low: Any, high: Any) -> tuple[float, float]:
+    low, high = _limit(low, "low"), _limit(high, "high")
+    if low > high:
+        raise ValueError(f"low must be at most high, got low={low}, high={high}")
+    return low, high
+
+
+def _check_thresholds(delta: Tensor, shape: torch.Size) -> None:
+    if not (delta >= 0).all():
+        raise ValueError(f"delta must be at least 0, got a tensor with {int((~(delta >= 0)).sum())} other entries")
+    try:
+        fits = torch.broadcast_shapes(delta.shape, shape) == shape
+    except RuntimeError:
+        fits = False
+    if not fits:
+        raise ValueError(f"delta must broadcast against x, {tuple(shape)}, got shape {tuple(delta.shape)}")
+
+
 def _windowed(x: Tensor, q: Tensor, window: float) -> Tensor:
-    if not window > 0:
+    half = _limit(window, "window")
+    if half <= 0:
         raise ValueError(f"window must be above 0, got {window}")
-    return straight_through(x, q, low=-window, high=window)
+    return straight_through(x, q, low=-half, high=half)
 
 
 def _sign(x: Tensor) -> Tensor:
@@ -166,8 +192,6 @@ def _uniform(x: Tensor, random_state: Any) -> Tensor:
 
 def _real(x: Any) -> Tensor:
     """Return x if it is a floating-point tensor without NaN, which has no sign."""
-    if not checks.instance(x, "x", Tensor).is_floating_point():
-        raise TypeError(f"x must be a floating-point tensor, got dtype {x.dtype}")
-    if x.isnan().any():
+    if checks.floating(x, "x").isnan().any():
         raise ValueError(f"x must not hold NaN, got {int(x.isnan().sum())} NaN entries")
     return x

@@ -15,7 +15,7 @@ from torch import nn
 from labkit import checks
 from labkit.quantization.histogram import Histogram, collect
 from labkit.quantization.integer import Levels
-from labkit.quantization.ptq import collect_inputs, with_levels
+from labkit.quantization.ptq import batches_of, collect_inputs, with_levels
 from labkit.quantization.uniform import Quantized, integer_range, smallest_type
 
 FRACTIONS = tuple(range(-16, 33))
@@ -54,8 +54,10 @@ def fixed_point(x: Any, *, bits: int, fraction: int, signed: bool = True) -> Qua
     array([ 0.25, -1.75])
     """
     values, f = checks.array(x, "x").astype(float), checks.integer(fraction, "fraction", low=-64, high=64)
-    low, high = integer_range(bits, signed=checks.instance(signed, "signed", bool))
-    q = np.clip(np.floor(np.ldexp(values, f) + 0.5), low, high).astype(smallest_type(bits, signed=signed))
+    low, high = integer_range(bits, signed=signed)
+    q: np.ndarray = np.asarray(
+        np.clip(np.floor(np.ldexp(values, f) + 0.5), low, high), smallest_type(bits, signed=signed)
+    )
     return Quantized(q, np.asarray(math.ldexp(1.0, -f)), np.zeros(()), bits, signed)
 
 
@@ -84,20 +86,21 @@ def radix_point(x: Any, *, bits: int, signed: bool | None = None) -> RadixPoint:
     7
     """
     hist = x if isinstance(x, Histogram) else collect(x, n_bins=4096)
-    is_signed = hist.low < 0 if signed is None else checks.instance(signed, "signed", bool)
+    is_signed = hist.low < 0 if signed is None else checks.flag(signed, "signed")
     curve = tuple(radix_sqnr(hist, bits=bits, fraction=f, signed=is_signed) for f in FRACTIONS)
     best = len(curve) - 1 - int(np.argmax(curve[::-1]))
     return RadixPoint(FRACTIONS[best], FRACTIONS, curve)
 
 
 def radix_sqnr(hist: Histogram, *, bits: int, fraction: int, signed: bool) -> float:
-    """Return the SQNR in dB of the entries of a histogram in fixed point; arguments as in `fixed_point`.
+    """Return the SQNR in dB of the entries of a histogram in fixed point; arguments and errors as in `fixed_point`.
 
     >>> round(radix_sqnr(collect(np.linspace(-1, 1, 999)), bits=8, fraction=7, signed=True), 1)
     48.0
     """
-    h, c, step = hist.counts, hist.centres, math.ldexp(1.0, -fraction)
+    h, c = checks.instance(hist, "hist", Histogram).counts, hist.centres
     y = fixed_point(c, bits=bits, fraction=fraction, signed=signed).to_tensor()
+    step = math.ldexp(1.0, -fraction)
     error = (c - y) ** 2
     inside = np.abs(c) <= step * (integer_range(bits, signed=signed)[1] + 0.5)
     fine = np.where(inside, step**2 / 12, error)  # several steps in a bin: the error of rounding, not of the middle
@@ -135,12 +138,13 @@ def dynamic_fixed_point(
     >>> made.data
     {'0': 7}
     """
-    inputs = collect_inputs(model, data)
+    b = checks.integer(bits, "bits", low=2, high=8)
+    w = b if weight_bits is None else checks.integer(weight_bits, "weight_bits", low=2, high=8)
+    inputs = collect_inputs(model, batches_of(data, "data"))
     weights = {name: collect(model.get_submodule(name).weight) for name in inputs}
-    b, w = bits, bits if weight_bits is None else weight_bits
     found = {name: radix_point(hist, bits=b) for name, hist in inputs.items()}
     found_w = {name: radix_point(hist, bits=w, signed=True) for name, hist in weights.items()}
-    f, g = ((_common if static else _own)(points) for points in (found, found_w))
+    f, g = ((_common if checks.flag(static, "static") else _own)(points) for points in (found, found_w))
     levels = {name: Levels(math.ldexp(1.0, -f[name]), 0, b, hist.low < 0) for name, hist in inputs.items()}
     scales = {name: math.ldexp(1.0, -g[name]) for name in g}
     return FixedPoint(with_levels(model, levels, weight_bits=w, weight_scales=scales), f, g)

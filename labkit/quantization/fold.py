@@ -25,15 +25,18 @@ class Link:
 def links(model: nn.Module, *, names: Iterable[str]) -> list[Link]:
     """Return the links between the layers `names`; none if torch.fx cannot trace the model.
 
+    Raises TypeError or ValueError unless `model` is a module and `names` a list of names.
+
     >>> net = nn.Sequential(nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 2))
     >>> [(link.first, link.second) for link in links(net, names=["0", "2"])]
     [('0', '2')]
     """
+    wanted, _ = set(checks.names(names, "names")), checks.instance(model, "model", nn.Module)
     try:
         graph = _Tracer().trace(model)
     except (TypeError, ValueError, RuntimeError, NotImplementedError):
         return []
-    return list(_links(graph, model, set(names)))
+    return list(_links(graph, model, wanted))
 
 
 def fold_requantize(model: nn.Module) -> fx.GraphModule:
@@ -104,7 +107,7 @@ class IntegerReLU(nn.Module):
 
     def __init__(self, zero_point: int) -> None:
         super().__init__()
-        self.zero_point = zero_point
+        self.zero_point = checks.integer(zero_point, "zero_point", low=-(2**31), high=2**31 - 1)
 
     def forward(self, q: torch.Tensor) -> torch.Tensor:
         """Return the integers, none below the zero point."""

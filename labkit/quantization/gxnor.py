@@ -7,7 +7,7 @@ it is not, what is discrete is the weight during the training.
 Deng, Jiao, Pei, Wu, Li (2018), arXiv:1705.09283; lecture 003:1346-1364. Chapter 19.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -153,9 +153,9 @@ def start_discrete(
     [-1.0, 0.0, 1.0]
     """
     states, generator = discrete_states(n), checks.generator(random_state)
-    found = find_layers(model, layers)
+    found = find_layers(model, None if layers is None else checks.names(layers, "layers"), argument="layers")
     if not found:
-        raise ValueError("layers must name at least one layer, got none")
+        raise ValueError("model must hold at least one layer with a weight, got none")
     for layer in found.values():
         layer.weight.copy_(torch.from_numpy(generator.choice(states, tuple(layer.weight.shape))))
     return [layer.weight for layer in found.values()]
@@ -186,10 +186,10 @@ class DiscreteAdam(torch.optim.Adam):
     """
 
     def __init__(
-        self, params: Any, *, discrete: Iterable[nn.Parameter], n: int = 1, m: float = STEEPNESS, **settings: Any
+        self, params: Any, *, discrete: Sequence[nn.Parameter], n: int = 1, m: float = STEEPNESS, **settings: Any
     ) -> None:
         super().__init__(params, **settings)
-        self.discrete, self.n, self.m = list(discrete), n, m
+        self.discrete, self.n, self.m = _parameters(discrete), n, checks.positive(m, "m")
         for weight in self.discrete:
             _check_states(weight, weight, n)
         self._before: list[torch.Tensor] = []  # filled during a step only
@@ -218,6 +218,13 @@ def gated_share(weight: Any, activation: Any) -> float:
     """
     busy = [float(np.mean(checks.array(v, name) != 0)) for v, name in ((weight, "weight"), (activation, "activation"))]
     return 1 - busy[0] * busy[1]
+
+
+def _parameters(discrete: Any) -> list[torch.Tensor]:
+    made = discrete if isinstance(discrete, list | tuple) else []
+    if not made or not all(isinstance(weight, torch.Tensor) for weight in made):
+        raise TypeError(f"discrete must be the list of parameters of start_discrete, got {type(discrete).__name__}")
+    return list(made)
 
 
 def _check_states(weight: torch.Tensor, change: torch.Tensor, n: int) -> None:

@@ -30,12 +30,14 @@ class Histogram:
     high: float = 0.0
 
     def __post_init__(self) -> None:
-        counts = np.asarray(self.counts)
+        counts = checks.plain(self.counts, "counts")
         if counts.ndim != 1 or counts.size == 0 or counts.dtype.kind not in "iu":
             raise TypeError(f"counts must be a non-empty vector of integers, got {counts.dtype} {counts.shape}")
         if counts.min() < 0 or counts.sum() == 0:
             raise ValueError("counts must not be negative and not all zero")
         checks.positive(self.width, "width")
+        checks.integer(self.zeros, "zeros", low=0, high=int(counts[0]))
+        checks.number(self.high, "high", low=checks.number(self.low, "low", low=-math.inf))
         object.__setattr__(self, "counts", counts.astype(np.int64))
 
     @property

@@ -74,6 +74,52 @@ def to_powers(W: Any, *, bits: int, largest: float | None = None) -> np.ndarray:
     return np.copysign(positive[place], W).astype(W.dtype) + W.dtype.type(0)  # no negative zeros
 
 
+def power_codes(W: Any, *, bits: int, exponent: int) -> np.ndarray:
+    r"""Return the codes of weights that are powers of two or 0, as uint8 below 2^bits.
+
+    The code of 0 is 0. That of :math:`\pm 2^k` has the highest bit set, the next one if the weight is negative, and the
+    other bits hold n1 - k: a bit for zero or not, a sign and an exponent, as the paper counts them.
+
+    Parameters
+    ----------
+    W : weights of any shape
+    bits : between 2 and 8
+    exponent : n1, that of the largest power of two
+
+    Raises
+    ------
+    TypeError, ValueError : W holds another value than those of `power_levels`, or bits lie outside their range.
+
+    Zhou et al. (2017), arXiv:1702.03044. Chapter 19.
+
+    >>> power_codes([1.0, 0.0, -0.25], bits=4, exponent=0).tolist()
+    [8, 0, 14]
+    """
+    W, b = checks.array(W, "W"), checks.integer(bits, "bits", low=2, high=8)
+    fraction, k = np.frexp(np.abs(W))  # a power of two is 0.5 times 2^k
+    steps, is_zero = checks.integer(exponent, "exponent", low=-126) - (k - 1), W == 0
+    wrong = ~is_zero & ((fraction != 0.5) | (steps < 0) | (steps >= 2 ** (b - 2)))
+    if wrong.any():
+        raise ValueError(f"W must hold 0 and powers of two with {b} bits, got {float(W[wrong][0]):.6g}")
+    return np.where(is_zero, 0, (1 << b - 1) | ((W < 0) << b - 2) | steps).astype(np.uint8)
+
+
+def power_values(codes: Any, *, bits: int, exponent: int) -> np.ndarray:
+    """Return the weights, float32, that `power_codes` coded.
+
+    Raises TypeError or ValueError for codes of 2^bits and more, and for codes that stand for no weight. Chapter 19.
+
+    >>> power_values([8, 0, 14], bits=4, exponent=0).tolist()
+    [1.0, 0.0, -0.25]
+    """
+    given, b = checks.array(codes, "codes"), checks.integer(bits, "bits", low=2, high=8)
+    codes = given.astype(np.int64)
+    if (wrong := (codes != given) | (codes != 0) & (codes >> b - 1 != 1)).any():
+        raise ValueError(f"codes must be 0 or between {2 ** (b - 1)} and {2**b - 1}, got {given[wrong][0]:g}")
+    k = checks.integer(exponent, "exponent", low=-126) - (codes & (1 << b - 2) - 1)
+    return np.where(codes == 0, 0, np.where(codes >> b - 2 & 1, -1.0, 1.0) * 2.0**k).astype(np.float32)
+
+
 def inq_partition(
     W: Any, frozen: Any, *, portion: float, strategy: str = "magnitude", random_state: Any = None
 ) -> np.ndarray:
@@ -96,7 +142,7 @@ def inq_partition(
     >>> inq_partition([0.1, -3.0, 2.0, 0.5], [False] * 4, portion=0.5)
     array([False,  True,  True, False])
     """
-    W, frozen = checks.array(W, "W"), np.asarray(frozen)
+    W, frozen = checks.array(W, "W"), checks.plain(frozen, "frozen")
     if frozen.dtype != bool or frozen.shape != W.shape:
         raise ValueError(f"frozen must be a boolean mask of shape {W.shape}, got {frozen.dtype} {frozen.shape}")
     n = math.ceil(checks.number(portion, "portion", low=0, high=1) * W.size)
@@ -225,7 +271,8 @@ class INQ:
 
 
 def _portions(portions: Any) -> tuple[float, ...]:
-    made = tuple(checks.number(p, "portions", low=0, high=1) for p in portions)
+    given = portions if isinstance(portions, Sequence) else [portions]
+    made = tuple(checks.number(p, "portions", low=0, high=1) for p in given)
     if not made or made[-1] != 1 or any(a >= b for a, b in pairwise(made)):
         raise ValueError(f"portions must rise and end at 1, got {portions}")
     return made

@@ -142,8 +142,9 @@ def save_packed(network: PackedNetwork, path: str | Path, *, header: dict[str, A
     ...     save_packed(pack(nn.Sequential(BinaryLinear(64, 8))), Path(folder) / "net.safetensors")
     """
     checks.instance(network, "network", PackedNetwork)
-    if Path(path).suffix != ".safetensors":
+    if Path(checks.instance(path, "path", (str, Path))).suffix != ".safetensors":
         raise ValueError(f"path must end in .safetensors, got {str(path)!r}")
+    checks.instance({} if header is None else header, "header", dict)
     content = {"layers": [[type(layer).__name__, _config(layer)] for layer in network], "header": header or {}}
     metadata = {"packed": json.dumps(content, separators=(",", ":"))}
     with paths.replacing(Path(path)) as temporary:
@@ -159,7 +160,7 @@ def load_packed(path: str | Path) -> tuple[PackedNetwork, dict[str, Any]]:
     Traceback (most recent call last):
     FileNotFoundError: nowhere.safetensors is not there
     """
-    if not Path(path).exists():
+    if not Path(checks.instance(path, "path", (str, Path))).is_file():
         raise FileNotFoundError(f"{path} is not there")
     try:
         with safe_open(path, framework="pt") as file:

@@ -39,7 +39,8 @@ def quantize_weights(model: nn.Module, layers: Iterable[str], make: Quantizer) -
     >>> len(model[0].weight.unique()) <= 3
     True
     """
-    found = _layers(model, layers)
+    found = find_layers(model, checks.names(layers, "layers"), argument="layers")
+    checks.function(make, "make")
     for name, layer in found.items():
         if parametrize.is_parametrized(layer, "weight"):
             raise ValueError(f"layers must not have a quantizer yet, got {name!r}; call finalize(model) first")
@@ -89,17 +90,6 @@ def checked_weight(weight: Any, name: str = "weight") -> torch.Tensor:
     >>> checked_weight(torch.ones(2)).tolist()
     [1.0, 1.0]
     """
-    if not checks.instance(weight, name, torch.Tensor).is_floating_point():
-        raise TypeError(f"{name} must be a floating-point tensor, got dtype {weight.dtype}")
-    if not weight.numel() or not weight.isfinite().all():
+    if not checks.floating(weight, name).numel() or not weight.isfinite().all():
         raise ValueError(f"{name} must be finite and not empty, got shape {tuple(weight.shape)}")
     return weight
-
-
-def _layers(model: nn.Module, layers: Iterable[str]) -> dict[str, Any]:
-    if isinstance(layers, str):
-        raise TypeError(f"layers must be a list of layer names, got the string {layers!r}")
-    names = list(layers)
-    if not names:
-        raise ValueError("layers must name at least one layer, got none")
-    return find_layers(model, names)

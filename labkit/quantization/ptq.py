@@ -1,7 +1,7 @@
 """Post-training quantization: calibrate and round, without training. Chapter 15; lecture 001:353, 003:1007-1051."""
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -23,7 +23,8 @@ def collect_inputs(
     """Return the histogram of the inputs of every linear and convolutional layer, or of those named.
 
     `batches` is a tensor or any iterable of tensors; only one batch is in memory at a time. Raises TypeError or
-    ValueError for a layer that the model does not have or that was not called. Chapter 15; lecture 003:1007-1017.
+    ValueError for batches that do not fit the model, for NaN, and for a layer that the model does not have or that
+    was not called. Chapter 15; lecture 003:1007-1017.
 
     >>> collect_inputs(nn.Sequential(nn.Linear(6, 4)), torch.ones(2, 6))["0"].total
     12
@@ -36,12 +37,33 @@ def collect_inputs(
     ]
     try:
         with checks.evaluating(model):
-            for x in [batches] if isinstance(batches, torch.Tensor) else batches:
+            for x in batches_of(batches, "batches"):
                 model(x)
+    except RuntimeError as error:  # torch's word for a shape or a type that a layer does not take
+        raise ValueError(f"batches must fit the model: {error}") from error
     finally:
         for hook in hooks:
             hook.remove()
     return {name: collector.histogram() for name, collector in collectors.items()}
+
+
+def batches_of(data: Any, name: str) -> Iterator[torch.Tensor]:
+    """Yield the batches of a tensor, which is one, or of an iterable of tensors; an error for anything else.
+
+    >>> [tuple(x.shape) for x in batches_of(torch.ones(4, 6).split(2), "data")]
+    [(2, 6), (2, 6)]
+    """
+    try:
+        batches = iter([data] if isinstance(data, torch.Tensor) else data)
+    except TypeError as error:
+        raise TypeError(f"{name} must be a tensor or batches of tensors, got {type(data).__name__}") from error
+    empty = True
+    for x in batches:
+        checks.array(checks.instance(x, name, torch.Tensor), name)
+        yield x
+        empty = False
+    if empty:
+        raise ValueError(f"{name} must hold at least one batch, got none")
 
 
 def levels_of(hist: Histogram, calibration: Calibration, *, bits: int = 8, scheme: str = "symmetric") -> Levels:
@@ -124,7 +146,10 @@ def with_levels(
     >>> with_levels(nn.Sequential(nn.Linear(6, 4)), {"0": Levels(0.1)})[0].input_bits
     8
     """
-    small = copy.deepcopy(model)
+    small = copy.deepcopy(checks.instance(model, "model", nn.Module))
+    checks.instance(levels, "levels", Mapping)
+    checks.instance({} if weight_scales is None else weight_scales, "weight_scales", Mapping)
+    checks.names(levels, "levels")
     given: dict[str, Any] = {"weight_bits": weight_bits, "per_channel": per_channel, "weight_scales": weight_scales}
     for name, scheme in _plan(model, levels, **given).items():
         set_module(small, name, scheme.apply(model.get_submodule(name)))
@@ -144,6 +169,14 @@ class IntegerScheme:
     per_channel: bool = True
     weight_scale: float | None = None
     next_scale: float | None = None
+
+    def __post_init__(self) -> None:
+        checks.instance(self.input_levels, "input_levels", Levels)
+        checks.integer(self.weight_bits, "weight_bits", low=2, high=8)
+        checks.flag(self.per_channel, "per_channel")
+        for name in ("weight_scale", "next_scale"):
+            if getattr(self, name) is not None:
+                checks.positive(getattr(self, name), name)
 
     def apply(self, layer: nn.Module) -> QLinear | QConv2d:
         """Return the integer layer; raises TypeError or ValueError if the layer does not fit."""
@@ -173,7 +206,7 @@ def ptq_plan(
     """
     levels = {
         name: levels_of(hist, calibrate(hist, rule=rule, bits=bits, **options), bits=bits, scheme=scheme)
-        for name, hist in collect_inputs(model, data, names=names).items()
+        for name, hist in collect_inputs(model, batches_of(data, "data"), names=names).items()
     }
     return _plan(model, levels, weight_bits=bits if weight_bits is None else weight_bits, per_channel=per_channel)
 
@@ -206,4 +239,4 @@ def _layers(model: nn.Module, names: Iterable[str] | None) -> dict[str, Any]:
         if not found:
             raise ValueError("model must hold a linear or convolutional layer, got none")
         return found
-    return {name: found[checks.choice(name, "names", found)] for name in names}
+    return {name: found[checks.choice(name, "names", found)] for name in checks.names(names, "names")}

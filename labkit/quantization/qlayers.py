@@ -11,14 +11,17 @@ from torch import nn
 from torch.nn import functional
 
 from labkit import checks
+from labkit.convolution.window import sides
 from labkit.quantization.integer import (
     Levels,
     int_matmul,
     multiplier_and_shift,
+    pack_integers,
     patches,
     quantize_to,
     requantize,
     round_half_up,
+    unpack_integers,
 )
 from labkit.quantization.uniform import integer_range
 
@@ -33,7 +36,7 @@ class QLayer(nn.Module):
         y_c = s_x s_c ( sum (q_x - z_x) q_w + q_b ) ,
 
     where the bracket is an int32. `forward` takes and returns real numbers; after `fold_requantize` it may take and
-    return integers.
+    return integers. In memory a weight takes a byte whatever its bits; the state, and so a file, holds its bits alone.
     """
 
     weight: nn.Parameter
@@ -47,11 +50,12 @@ class QLayer(nn.Module):
     ) -> None:
         super().__init__()
         self.weight_bits = checks.integer(weight_bits, "weight_bits", low=2, high=8)
+        self.input_signed = checks.flag(input_signed, "input_signed")
         self.input_bits = checks.integer(input_bits, "input_bits", low=2 if input_signed else 1, high=8)
-        self.input_signed = checks.instance(input_signed, "input_signed", bool)
         fixed = functools.partial(nn.Parameter, requires_grad=False)
         self.weight = fixed(torch.zeros(shape, dtype=torch.int8, device=device))
-        self.bias = fixed(torch.zeros(shape[0], dtype=torch.int32, device=device)) if bias else None
+        has_bias = checks.flag(bias, "bias")
+        self.bias = fixed(torch.zeros(shape[0], dtype=torch.int32, device=device)) if has_bias else None
         self.register_buffer("weight_scale", torch.ones(shape[0], dtype=torch.float64, device=device))
         self.register_buffer("input_scale", torch.ones((), dtype=torch.float64, device=device))
         self.register_buffer("input_zero_point", torch.zeros((), dtype=torch.int32, device=device))
@@ -135,6 +139,21 @@ class QLayer(nn.Module):
             self.bias.copy_(round_half_up(layer.bias.detach().double() / self.output_scale).clamp(-limit, limit))
         return self.train(layer.training)
 
+    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        if self.weight_bits < 8:
+            destination[f"{prefix}weight"] = pack_integers(self.weight.detach(), bits=self.weight_bits)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        key, shape = f"{prefix}weight", tuple(self.weight.shape)
+        if self.weight_bits < 8 and key in state_dict:
+            try:
+                state_dict[key] = unpack_integers(state_dict[key], bits=self.weight_bits, shape=shape)
+            except (TypeError, ValueError) as error:
+                args[-1].append(f"{key}: {error}")  # torch's list of what does not fit
+                return
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
     def _dense_state(self) -> dict[str, Tensor]:
         state = {"weight": self.weight * _like(self.weight_scale, self.weight)}
         return state | ({} if self.bias is None else {"bias": self.bias * self.output_scale})
@@ -162,7 +181,7 @@ class QLinear(QLayer):
         input_signed: bool = True,
         device: Any = None,
     ) -> None:
-        shape = checks.integer(out_features, "out_features", low=1), checks.integer(in_features, "in_features", low=1)
+        shape = checks.size(out_features, "out_features"), checks.size(in_features, "in_features")
         made: Any = {"weight_bits": weight_bits, "input_bits": input_bits, "input_signed": input_signed}
         super().__init__(shape, bias=bias, device=device, **made)
         self.out_features, self.in_features = shape
@@ -241,14 +260,12 @@ class QConv2d(QLayer):
         input_signed: bool = True,
         device: Any = None,
     ) -> None:
-        window = {"stride": stride, "padding": padding, "dilation": dilation}
-        like: Any = nn.Conv2d(in_channels, out_channels, kernel_size, **window, device="meta")
+        window = sides(kernel_size=kernel_size, stride=stride, padding=padding, dilation=dilation)
+        kernel = window.pop("kernel_size")
+        shape = checks.size(out_channels, "out_channels"), checks.size(in_channels, "in_channels"), *kernel
         made: Any = {"weight_bits": weight_bits, "input_bits": input_bits, "input_signed": input_signed}
-        super().__init__(tuple(like.weight.shape), bias=bias, device=device, **made)
-        self.in_channels, self.out_channels, self.kernel_size = in_channels, out_channels, like.kernel_size
-        self.window = {key: getattr(like, key) for key in window}
-        if isinstance(like.padding, str):
-            raise ValueError(f"padding must be numbers, got {padding!r}")
+        super().__init__(shape, bias=bias, device=device, **made)
+        self.out_channels, self.in_channels, self.kernel_size, self.window = shape[0], shape[1], kernel, window
 
     @classmethod
     def from_conv(

@@ -38,11 +38,10 @@ def bipolar_penalty(layers: Iterable[str], *, weight: float = PULL) -> Callable[
     1.5
     """
     strength = checks.number(weight, "weight", low=0)
-    if isinstance(layers, str) or not (names := tuple(layers)):
-        raise TypeError(f"layers must be a list of at least one layer name, got {layers!r}")
+    names = checks.names(layers, "layers")
 
     def penalty(model: nn.Module) -> torch.Tensor:
-        found = find_layers(model, names)
+        found = find_layers(model, names, argument="layers")
         return strength * torch.stack([(1 - float_weight(found[name]) ** 2).sum() for name in names]).sum()
 
     return penalty

@@ -126,7 +126,7 @@ def n_patterns(height: int, width: int, *, modulo_sign: bool = False) -> int:
     (256, 4)
     """
     sides = [checks.integer(s, name, low=1, high=8) for s, name in ((height, "height"), (width, "width"))]
-    return 2 ** (sides[0] * sides[1] - bool(modulo_sign))
+    return 2 ** (sides[0] * sides[1] - checks.flag(modulo_sign, "modulo_sign"))
 
 
 @dataclass(frozen=True)
@@ -161,9 +161,9 @@ def unique_filters(conv: Any, *, modulo_sign: bool = False) -> FilterCount:
     >>> unique_filters(np.ones((4, 2, 3, 3)))
     FilterCount(n_filters=8, n_unique=1, n_possible=512)
     """
-    weight = checks.array(getattr(conv, "weight", conv), "weight", ndim=4)
+    weight = checks.array(getattr(conv, "weight", conv), "conv", ndim=4)
     negative = (weight < 0).reshape(-1, weight.shape[2] * weight.shape[3])  # (M C, h w)
-    if modulo_sign:
+    if checks.flag(modulo_sign, "modulo_sign"):
         negative = negative ^ negative[:, :1]  # the first entry of every filter becomes +1
     possible = n_patterns(*weight.shape[2:], modulo_sign=modulo_sign)
     return FilterCount(len(negative), len(np.unique(negative, axis=0)), possible)

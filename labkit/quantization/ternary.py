@@ -4,6 +4,7 @@ A ternary weight is :math:`\alpha t` with t in {-1, 0, 1}. Where t = 0 nothing i
 Chapter 19, lecture 003:1228-1239, 1346-1364.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -171,7 +172,7 @@ def unpack_codes(packed: Any, *, shape: tuple[int, ...]) -> np.ndarray:
     >>> unpack_codes(np.array([70, 2], np.uint8), shape=(5,)).tolist()
     [1, 0, -1, 0, 1]
     """
-    packed, size = np.asarray(packed), int(np.prod(shape))
+    packed, size = checks.plain(packed, "packed"), math.prod(checks.shape(shape))
     if packed.dtype != np.uint8 or packed.shape != (-(-size // 4),):
         raise ValueError(f"packed must be {-(-size // 4)} bytes for shape {shape}, got {packed.dtype} {packed.shape}")
     codes = ((packed[:, None] >> np.array([0, 2, 4, 6], np.uint8)) & 3).astype(np.int8).ravel()[:size] - 1

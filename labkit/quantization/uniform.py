@@ -32,8 +32,14 @@ class Quantized:
     signed: bool = True
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "integers", checks.plain(self.integers, "integers"))
+        for name in ("scale", "zero_point"):
+            object.__setattr__(self, name, checks.array(getattr(self, name), name))
         if self.integers.dtype.kind not in "iu":
             raise TypeError(f"integers must have an integer type, got dtype {self.integers.dtype}")
+        integer_range(self.bits, signed=self.signed)
+        if (self.scale <= 0).any():
+            raise ValueError(f"scale must be above 0, got {self.scale.min()}")
         if self.scale.shape != self.zero_point.shape or np.broadcast(self.integers, self.scale).shape != self.shape:
             raise ValueError(f"scale and zero_point must broadcast to shape {self.shape}, got {self.scale.shape}")
 
@@ -74,11 +80,11 @@ def integer_range(bits: int, *, signed: bool, narrow: bool = True) -> tuple[int,
     >>> integer_range(8, signed=True), integer_range(8, signed=False), integer_range(8, signed=True, narrow=False)
     ((-127, 127), (0, 255), (-128, 127))
     """
-    b = checks.integer(bits, "bits", low=2 if signed else 1, high=MAX_BITS)
+    b = checks.integer(bits, "bits", low=2 if checks.flag(signed, "signed") else 1, high=MAX_BITS)
     if not signed:
         return 0, 2**b - 1
     high = 2 ** (b - 1) - 1
-    return (-high if narrow else -high - 1), high
+    return (-high if checks.flag(narrow, "narrow") else -high - 1), high
 
 
 def uniform(
@@ -149,9 +155,12 @@ def affine(
     """
     values = checks.array(x, "x").astype(float)
     first, last = _extremes(values, axis)
-    first = np.minimum(first if low is None else checks.number(low, "low", low=-np.inf), 0)
-    last = np.maximum(last if high is None else checks.number(high, "high", low=-np.inf), 0)
-    q_low, q_high = integer_range(bits, signed=checks.instance(signed, "signed", bool), narrow=False)
+    first = first if low is None else np.full_like(first, checks.number(low, "low", low=-np.inf))
+    last = last if high is None else np.full_like(last, checks.number(high, "high", low=-np.inf))
+    if (first > last).any():
+        raise ValueError(f"low must be at most high, got the range from {first.max():g} to {last.min():g}")
+    first, last = np.minimum(first, 0), np.maximum(last, 0)
+    q_low, q_high = integer_range(bits, signed=signed, narrow=False)
     scale = _scale(last - first, q_high - q_low)
     zero_point = np.rint(-first / scale) + q_low
     return _on_grid(values, scale, zero_point, bits, signed, rounding, random_state, narrow=False)
@@ -179,7 +188,7 @@ def symmetric(
     array([-127,   13,  127], dtype=int8)
     """
     values = checks.array(x, "x").astype(float)
-    if not checks.instance(signed, "signed", bool) and values.min() < 0:
+    if not checks.flag(signed, "signed") and values.min() < 0:
         raise ValueError(f"x must not be negative for signed=False, got {values.min()}")
     low, high = _extremes(values, axis)
     top = np.maximum(-low, high) if threshold is None else np.full_like(high, checks.positive(threshold, "threshold"))
@@ -211,9 +220,9 @@ def _on_grid(
 ) -> Quantized:
     """Round x / scale + zero_point to integers and saturate."""
     low, high = integer_range(bits, signed=signed, narrow=narrow)
-    places = x / scale + zero_point
+    places, generator = x / scale + zero_point, checks.generator(random_state)
     if checks.choice(rounding, "rounding", ROUNDINGS) == "stochastic":
-        places = np.floor(places + checks.generator(random_state).random(x.shape))
+        places = np.floor(places + generator.random(x.shape))
     q = np.clip(np.rint(places), low, high).astype(smallest_type(bits, signed=signed))
     return Quantized(q, scale, zero_point, bits, signed)
 
@@ -241,4 +250,6 @@ def _extremes(x: np.ndarray, axis: int | None) -> tuple[np.ndarray, np.ndarray]:
 def _scale(width: Any, steps: int) -> np.ndarray:
     """Return width / steps, and 1 where that is 0 (a channel that is constant, or only zeros)."""
     scale = np.asarray(width, dtype=float) / steps
+    if not np.isfinite(scale).all():
+        raise ValueError(f"x must span less than {np.finfo(float).max:.3g}, got a wider range")
     return np.where(scale > 0, scale, 1.0)

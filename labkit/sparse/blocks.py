@@ -23,6 +23,7 @@ from labkit.sparse.formats import (
     within,
 )
 
+SIDE_MAX = 1024  # of a block; one larger than the matrix holds little but zeros
 LONGEST = 255  # a length of a VBL block fits one byte
 
 
@@ -59,7 +60,7 @@ class BCSR(SparseFormat):
     def from_coordinates(  # type: ignore[override]
         cls, rows: Any, columns: Any, values: Any, shape: tuple[int, int], *, block: tuple[int, int] = (2, 2)
     ) -> Self:
-        """Store values (N,) at places rows (N,), columns (N,) in blocks of `block` = (r, c)."""
+        """Store values (N,) at places rows (N,), columns (N,) in blocks of `block` = (r, c), 1 to 1024 each."""
         r, c = block_shape(block)
         i, j, a = places(rows, columns, values, shape)
         width = -(-shape[1] // c)
@@ -198,12 +199,12 @@ class VBL(SparseFormat):
 
 
 def block_shape(block: Any) -> tuple[int, int]:
-    """Return the sides of a block as two ints of at least 1.
+    """Return the sides of a block as two ints from 1 to 1024.
 
     >>> block_shape((2, 4))
     (2, 4)
     """
     if not isinstance(block, tuple | list) or len(block) != 2:
         raise ValueError(f"block must be (rows, columns), got {block!r}")
-    r, c = (checks.integer(side, "block", low=1) for side in block)
+    r, c = (checks.integer(side, "block", low=1, high=SIDE_MAX) for side in block)
     return r, c

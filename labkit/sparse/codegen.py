@@ -105,16 +105,16 @@ class GeneratedCode:
             raise ValueError(f"X must have {self.shape[0]} rows, as B has, got shape {X.shape}")
         a, c = self.panels(X)
         self.function(pointer(a), pointer(c), len(a) * a.shape[2])
-        return np.hstack(list(c))[:, : X.shape[1]]
+        return c.swapaxes(0, 1).reshape(self.shape[1], len(c) * c.shape[2])[:, : X.shape[1]]
 
     def panels(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return X (k, p) as the code reads it, (panels, k, lanes), zeros at the end, and memory for C of that kind."""
         lanes, (k, n), p = lanes_of_level()[0], self.shape, X.shape[1]
-        count = -(-p // lanes)
+        count, whole = -(-p // lanes), p // lanes
         a, c = aligned((count, k, lanes)), aligned((count, n, lanes))
-        for panel in range(count):
-            part = X[:, panel * lanes : (panel + 1) * lanes]
-            a[panel, :, : part.shape[1]], a[panel, :, part.shape[1] :] = part, 0
+        a[:whole] = X[:, : whole * lanes].reshape(k, whole, lanes).swapaxes(0, 1)
+        if whole < count:
+            a[whole, :, : p % lanes], a[whole, :, p % lanes :] = X[:, whole * lanes :], 0
         if len(self._used[1]) < n:
             c[...] = 0  # the code writes no column of C to which nothing is added
         return a, c
@@ -204,7 +204,7 @@ def real_matrix(x: Any, name: str) -> np.ndarray:
     >>> real_matrix([[1, 2]], "X").shape
     (1, 2)
     """
-    array = np.asarray(x)
+    array = checks.plain(x, name)
     if array.dtype.kind not in "biuf":
         raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}")
     if array.ndim != 2:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
+from labkit import checks
 from labkit.sparse.formats import Coordinates, SparseFormat, is_float, is_int32, matrix_shape, places, within
 
 NEW_ROW, JUMP = 0x80, 0x40  # flags in the first byte of a unit; the other six bits are its kind
@@ -53,8 +54,9 @@ class CSX(SparseFormat):
         m, n = matrix_shape(self.shape)
         is_float(self.values, "values")
         is_int32(self.ctl, "ctl", np.uint8)
-        if self.steps.dtype != np.int32 or self.steps.ndim != 2 or self.steps.shape[1] != 2:
-            raise TypeError(f"steps must be int32 of shape (k, 2), got {self.steps.dtype}, shape {self.steps.shape}")
+        steps = checks.instance(self.steps, "steps", np.ndarray)
+        if steps.dtype != np.int32 or steps.ndim != 2 or steps.shape[1] != 2:
+            raise TypeError(f"steps must be int32 of shape (k, 2), got {steps.dtype}, shape {steps.shape}")
         rows, columns, _ = self.coordinates()
         within(rows, "the rows in ctl", m)
         within(columns, "the columns in ctl", n)

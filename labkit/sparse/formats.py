@@ -195,7 +195,7 @@ def numbers(values: Any, name: str) -> np.ndarray:
     >>> numbers([1, 2], "values")
     array([1., 2.])
     """
-    array = np.asarray(values)
+    array = checks.plain(values, name)
     return checks.array(array, name) if array.size else array.astype(float if array.dtype != np.float32 else np.float32)
 
 
@@ -243,7 +243,7 @@ def is_float(array: Any, name: str, ndim: int = 1) -> np.ndarray:
 
 
 def _integers(index: Any, name: str) -> np.ndarray:
-    array = np.asarray(index)
+    array = checks.plain(index, name)
     if array.size and array.dtype.kind not in "iu":
         raise TypeError(f"{name} must hold integers, got dtype {array.dtype}")
     return array.astype(np.int64)

@@ -51,7 +51,8 @@ class SparseLinear(nn.Module):
         self.out_features = checks.integer(out_features, "out_features", low=1, high=2**31 - 1)
         size = checks.integer(nnz, "nnz", low=1, high=in_features * out_features)
         self.values = nn.Parameter(torch.zeros(size, device=device, dtype=dtype))
-        self.bias = nn.Parameter(torch.zeros(out_features, device=device, dtype=dtype)) if bias else None
+        with_bias = checks.flag(bias, "bias")
+        self.bias = nn.Parameter(torch.zeros(out_features, device=device, dtype=dtype)) if with_bias else None
         starts = (torch.arange(out_features + 1, device=device) * in_features).clamp(max=size)
         self.register_buffer("IA", starts.to(torch.int32))
         self.register_buffer("JA", (torch.arange(size, device=device) % in_features).to(torch.int32))
@@ -102,7 +103,11 @@ class SparseLinear(nn.Module):
         return CSR(A, IA, JA, (self.out_features, self.in_features))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return W x + b for x (..., in)."""
+        """Return W x + b for x (..., in), a dense tensor in the dtype of the values."""
+        if checks.instance(x, "x", torch.Tensor).layout != torch.strided or x.shape[-1:] != (self.in_features,):
+            raise ValueError(f"x must be dense, of shape (..., {self.in_features}), got {x.layout} {tuple(x.shape)}")
+        if x.dtype != self.values.dtype:
+            raise TypeError(f"x must have dtype {self.values.dtype}, as the values have, got {x.dtype}")
         flat = x.reshape(-1, self.in_features)
         native = flat.device.type == "cpu" and flat.dtype == self.values.dtype in (torch.float32, torch.float64)
         y = _Product.apply(self.values, flat, self.IA, self.JA, self.rows) if native else self._by_torch(flat)
@@ -184,7 +189,7 @@ class SparseScheme:
 
 def _mask(mask: Any) -> np.ndarray:
     """Return a mask as a bool array (out, in) with at least one True."""
-    array = np.asarray(mask.detach().cpu() if isinstance(mask, torch.Tensor) else mask)
+    array = checks.plain(mask, "mask")
     if array.dtype != bool:
         raise TypeError(f"mask must hold bools, got dtype {array.dtype}")
     if array.ndim != 2 or not array.any():

@@ -9,6 +9,7 @@ from labkit import checks
 from labkit.sparse.formats import matrix_shape
 from labkit.sparse.relative import MOST_BITS
 
+SIDE_MAX = 1024
 PATTERNS = ("random", "banded", "block")
 GRANULARITY: Mapping[str, tuple[int, ...]] = {"fine": (), "vector": (3,), "kernel": (2, 3), "filter": (1, 2, 3)}
 
@@ -27,7 +28,7 @@ def sparse_mask(
     ----------
     density : float, 0 to 1
     pattern : "random" places; "banded", whole diagonals around the main one; "block", random blocks
-    block : int, the side of a block; blocks may reach over the edge
+    block : int, 1 to 1024, the side of a block; blocks may reach over the edge
 
     Raises TypeError or ValueError for another argument. Chapter 11.
 
@@ -40,7 +41,8 @@ def sparse_mask(
     m, n = matrix_shape(shape)
     checks.number(density, "density", low=0, high=1)
     checks.choice(pattern, "pattern", PATTERNS)
-    side = checks.integer(block, "block", low=1) if pattern == "block" else 1
+    side = checks.integer(block, "block", low=1, high=SIDE_MAX)
+    side = side if pattern == "block" else 1
     if pattern == "banded":
         return _band(m, n, density)
     small = -(-m // side), -(-n // side)
@@ -97,7 +99,7 @@ def index_bits(mask: Any, *, granularity: str = "fine", bits: int | None = None)
 
 def _units(mask: Any, granularity: str) -> np.ndarray:
     """Return which units are kept, or raise if one is kept in part."""
-    array = np.asarray(mask)
+    array = checks.plain(mask, "mask")
     if array.dtype != bool:
         raise TypeError(f"mask must hold bools, got dtype {array.dtype}")
     if array.ndim != 4 or array.size == 0:

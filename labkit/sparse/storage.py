@@ -4,6 +4,7 @@ From where on it saves time is measured: `labkit.cost.breakeven`.
 """
 
 from labkit import checks
+from labkit.sparse.formats import matrix_shape
 
 LECTURE = 0.7  # "matrices with less than 70 % zero values, better to treat as dense"
 
@@ -22,7 +23,7 @@ def storage_break_even(shape: tuple[int, int], *, value_bits: int = 32, index_bi
     >>> round(storage_break_even((1000, 1000)), 4)
     0.5005
     """
-    m, n = (checks.integer(size, "shape", low=1) for size in shape)
+    m, n = matrix_shape(shape)
     v = checks.integer(value_bits, "value_bits", low=1)
     i = checks.integer(index_bits, "index_bits", low=1)
     return 1 - v / (v + i) + i / (v + i) * (m + 1) / (m * n)

@@ -104,7 +104,8 @@ def euler_step(theta: Any, gradient: Gradient, *, learning_rate: float) -> np.nd
     with np.errstate(over="ignore", invalid="ignore"):
         new = theta - checks.number(learning_rate, "learning_rate", low=0) * slope
     if not np.isfinite(new).all():
-        raise FloatingPointError(f"the step left the finite numbers; try a learning_rate below {learning_rate}")
+        hint = f"try a learning_rate below {learning_rate}"
+        raise FloatingPointError(f"the step left the finite numbers; {hint}")
     return new
 
 

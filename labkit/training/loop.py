@@ -12,7 +12,7 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from labkit import checks
-from labkit.datasets import Digits
+from labkit.datasets import LabelledImages
 
 Objective = Callable[[nn.Module, torch.Tensor, torch.Tensor], torch.Tensor]
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -52,7 +52,7 @@ def cross_entropy(model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> torch.T
 
 def fit(
     model: nn.Module,
-    data: Digits | Pair,
+    data: LabelledImages | Pair,
     *,
     epochs: int,
     batch_size: int = 128,
@@ -63,7 +63,7 @@ def fit(
     loss: Loss | None = None,
     regularizer: Callable[[nn.Module], torch.Tensor] | None = None,
     random_state: Any,
-    validation: Digits | Pair | None = None,
+    validation: LabelledImages | Pair | None = None,
     patience: int | None = None,
     progress: bool = True,
 ) -> History:
@@ -77,7 +77,7 @@ def fit(
     Parameters
     ----------
     model : maps inputs, for digits images (n, 1, 28, 28), to outputs; it is trained from the weights that it has
-    data : digits, or a pair of tensors (x, y) with one target for each input
+    data : digits or other labelled images, or a pair of tensors (x, y) with one target for each input
     epochs : passes over the data, at least 1
     batch_size : examples per step, at least 1
     learning_rate, weight_decay : first step size and L2 penalty of the optimizer
@@ -113,13 +113,13 @@ def fit(
     return best.restore()
 
 
-def evaluate(model: nn.Module, data: Digits | Pair, *, batch_size: int = 1000) -> Evaluation:
+def evaluate(model: nn.Module, data: LabelledImages | Pair, *, batch_size: int = 1000) -> Evaluation:
     """Return a network's accuracy, error and loss as a classifier; its mode and weights stay as they are.
 
     Parameters
     ----------
     model : maps inputs, for digits images (n, 1, 28, 28), to scores (n, classes)
-    data : digits, or a pair of tensors (x, y) with the integer class of each input
+    data : digits or other labelled images, or a pair of tensors (x, y) with the integer class of each input
     batch_size : examples at a time, at least 1
 
     Raises
@@ -145,10 +145,10 @@ def evaluate(model: nn.Module, data: Digits | Pair, *, batch_size: int = 1000) -
 
 def _pair(data: Any, name: str = "data") -> Pair:
     """Return inputs and targets, of equal and positive number."""
-    if isinstance(data, Digits):
+    if isinstance(data, LabelledImages):
         data = data.tensors()
     if not (isinstance(data, tuple) and len(data) == 2 and all(isinstance(t, torch.Tensor) for t in data)):
-        raise TypeError(f"{name} must be Digits or a pair of tensors (x, y), got {type(data).__name__}")
+        raise TypeError(f"{name} must be labelled images or a pair of tensors (x, y), got {type(data).__name__}")
     if not all(t.numel() for t in data):
         raise ValueError(f"{name} must not be empty, got {_shapes(data)}")
     if not all(t.dim() for t in data) or len(data[0]) != len(data[1]):

@@ -43,8 +43,9 @@ def test_where_the_curve_reaches_one_for_good(y, expected):
     [
         ({"n": 0}, ValueError, "n must be between 1 and 8192"),
         ({"n": 4.0}, TypeError, "n must be an integer"),
-        ({"n": 4, "columns": 0}, ValueError, "columns must be at least 1"),
-        ({"n": 4, "rounds": 3}, ValueError, "rounds must be at least 7"),
+        ({"n": 4, "columns": 0}, ValueError, "columns must be between 1 and 8192"),
+        ({"n": 4, "rounds": 3}, ValueError, "rounds must be between 7 and 1000"),
+        ({"n": 4, "sparsities": None}, TypeError, "sparsities must be a list of numbers, got None"),
         ({"n": 4, "sparsities": ()}, ValueError, "sparsities must ascend and not be empty"),
         ({"n": 4, "sparsities": (0.9, 0.5)}, ValueError, "sparsities must ascend"),
         ({"n": 4, "sparsities": (1.5,)}, ValueError, "sparsities must be between 0 and 1"),

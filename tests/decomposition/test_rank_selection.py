@@ -22,6 +22,7 @@ from labkit.decomposition import (
     select_ranks,
     uniform_ranks,
 )
+from labkit.decomposition.rank_selection import Option, descend
 from labkit.nets import LeNet300, load
 from labkit.training import evaluate, fit
 
@@ -266,3 +267,27 @@ def test_select_ranks_refuses_an_unknown_energy_and_too_few_inputs():
 def test_bad_models_and_thresholds_are_refused(call):
     with pytest.raises((TypeError, ValueError), match="must be"):
         call()
+
+
+KEPT = np.array([-np.inf, -0.5, -0.1, 0.0])
+OPTIONS = [Option("a", 100, 20, 3, KEPT), Option("b", 1000, 200, 3, KEPT)]
+
+
+def test_the_way_down_goes_by_the_price_of_a_step():
+    assert descend(OPTIONS, budget=1100) == [None, None]
+    assert [descend(OPTIONS, budget=b) for b in (1099, 660, 659, 220)] == [[3, None], [3, 3], [3, 2], [1, 1]]
+
+
+@pytest.mark.parametrize(
+    ("options", "budget", "message"),
+    [
+        ([], 10, "options must hold at least one Option"),
+        ([1], 10, "an entry of options must be"),
+        (OPTIONS, 219, "budget must be at least 220"),
+        (OPTIONS, 0, "budget must be at least 1"),
+        (OPTIONS, 1.5, "budget must be an integer"),
+    ],
+)
+def test_the_way_down_refuses(options, budget, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        descend(options, budget=budget)

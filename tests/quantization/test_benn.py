@@ -129,9 +129,9 @@ def test_three_binary_networks_beat_their_mean(mode):
         (lambda: Ensemble([]), "members must hold at least one"),
         (lambda: Ensemble([nn.Identity()], votes=[0.0]), "not all 0"),
         (lambda: Ensemble([nn.Identity()], votes=[1.0, 1.0]), "votes must be 1 numbers"),
-        (lambda: benn(None, torch.ones(1, 1), torch.zeros(1), n_members=1), "y must be 1 classes of type int64"),
-        (lambda: benn(None, torch.ones(1, 1), torch.zeros(1).long(), n_members=0), "n_members must be at least 1"),
-        (lambda: benn(None, torch.ones(1), torch.zeros(1).long(), n_members=1, mode="x"), "mode must be one of"),
+        (lambda: benn(print, torch.ones(1, 1), torch.zeros(1), n_members=1), "y must be 1 classes of type int64"),
+        (lambda: benn(print, torch.ones(1, 1), torch.zeros(1).long(), n_members=0), "n_members must be at least 1"),
+        (lambda: benn(print, torch.ones(1), torch.zeros(1).long(), n_members=1, mode="x"), "mode must be one of"),
     ],
 )
 def test_bad_arguments_are_named(call, message):

@@ -11,7 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from labkit.quantization import INQ, PowerOfTwoWeight, finalize, inq_partition, power_levels, to_powers
+from labkit.quantization import (
+    INQ,
+    PowerOfTwoWeight,
+    finalize,
+    inq_partition,
+    power_codes,
+    power_levels,
+    power_values,
+    to_powers,
+)
 from labkit.training import fit
 
 WEIGHTS = hnp.arrays(np.float64, st.integers(1, 30), elements=st.floats(-4, 4)).filter(np.any)
@@ -34,6 +43,17 @@ def test_the_numbers_of_the_paper():
     assert power_levels(0.5, bits=3).tolist() == [-0.5, -0.25, 0, 0.25, 0.5]
     assert len(power_levels(1.0, bits=5)) == 17
     assert power_levels(1.0, bits=2).tolist() == [-1, 0, 1]
+
+
+@given(WEIGHTS.filter(lambda w: np.abs(w).max() > 1e-20), st.integers(2, 8))
+def test_codes_say_zero_sign_and_exponent(w, bits):
+    w = to_powers(w, bits=bits)
+    n1 = math.frexp(np.abs(w).max())[1] - 1
+    codes = power_codes(w, bits=bits, exponent=n1)
+    assert codes.max() < 2**bits
+    np.testing.assert_array_equal(power_values(codes, bits=bits, exponent=n1), w.astype(np.float32))
+    np.testing.assert_array_equal(codes >> bits - 1, w != 0)
+    np.testing.assert_array_equal(codes >> bits - 2 & 1, w < 0)
 
 
 def by_the_paper(w, levels):
@@ -120,6 +140,16 @@ def test_the_state_of_a_half_quantized_network_makes_the_round_trip():
         (lambda: to_powers([], bits=5), "W must not be empty"),
         (lambda: to_powers([np.nan], bits=5), "W must be finite"),
         (lambda: to_powers([0.0], bits=5), "largest must be above 0"),
+        (lambda: power_codes([1.0, 0.75], bits=5, exponent=0), "W must hold 0 and powers of two with 5 bits, got 0.75"),
+        (lambda: power_codes([1.0, 0.25], bits=3, exponent=0), "W must hold 0 and powers of two with 3 bits, got 0.25"),
+        (lambda: power_codes([2.0], bits=3, exponent=0), "got 2"),
+        (lambda: power_codes([1.0], bits=9, exponent=0), "bits must be between 2 and 8"),
+        (lambda: power_codes([1.0], bits=5, exponent=0.5), "exponent must be an integer"),
+        (lambda: power_codes([np.nan], bits=5, exponent=0), "W must be finite"),
+        (lambda: power_values([7], bits=5, exponent=0), "codes must be 0 or between 16 and 31, got 7"),
+        (lambda: power_values([32], bits=5, exponent=0), "codes must be 0 or between 16 and 31, got 32"),
+        (lambda: power_values([16.5], bits=5, exponent=0), "got 16.5"),
+        (lambda: power_values([], bits=5, exponent=0), "codes must not be empty"),
         (lambda: inq_partition([1.0], [0], portion=0.5), "frozen must be a boolean mask"),
         (lambda: inq_partition([1.0], [False], portion=2), "portion must be between 0 and 1"),
         (lambda: inq_partition([1.0, 2.0], [True, True], portion=0.5), "portion must be at least the 1 frozen"),

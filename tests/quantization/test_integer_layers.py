@@ -18,9 +18,11 @@ from labkit.quantization import (
     int_matmul,
     integer,
     multiplier_and_shift,
+    pack_integers,
     quantize_to,
     requantize,
     symmetric,
+    unpack_integers,
 )
 
 
@@ -163,7 +165,39 @@ def test_config_and_state_rebuild_the_layer():
         assert torch.equal(again(x), layer(x))
         assert repr(again) == repr(layer)
         assert again.config() == layer.config()
-        assert {t.dtype for n, t in layer.state_dict().items() if n in ("weight", "bias")} == {torch.int8, torch.int32}
+        assert (again.weight.dtype, again.bias.dtype) == (torch.int8, torch.int32)
+        assert torch.equal(again.weight, layer.weight)
+
+
+@pytest.mark.parametrize("bits", range(2, 9))
+def test_a_file_holds_the_bits_of_the_weights_and_no_more(bits):
+    layer = QLinear.from_linear(linear(), input_levels=LEVELS["affine"], weight_bits=bits)
+    stored = layer.state_dict()["weight"]
+    assert stored.numel() == -(-layer.weight.numel() * bits // 8)
+    again = nn.Sequential(QLinear(**layer.config()))
+    again.load_state_dict(nn.Sequential(layer).state_dict())
+    assert torch.equal(again[0].weight, layer.weight)
+
+
+def test_packed_weights_that_do_not_fit_are_refused_by_name():
+    layer = QLinear.from_linear(linear(), input_levels=LEVELS["affine"], weight_bits=4)
+    state = layer.state_dict()
+    with pytest.raises(RuntimeError, match="weight: packed must be"):
+        layer.load_state_dict(state | {"weight": state["weight"][:-1]})
+    with pytest.raises(RuntimeError, match="weight: packed must be"):
+        layer.load_state_dict(state | {"weight": layer.weight})
+    with pytest.raises(RuntimeError, match="Missing key"):
+        layer.load_state_dict({key: value for key, value in state.items() if key != "weight"})
+
+
+@given(st.integers(2, 8), st.data())
+def test_packed_integers_come_back(bits, data):
+    half = 2 ** (bits - 1)
+    values = data.draw(st.lists(st.integers(-half, half - 1), min_size=1, max_size=40))
+    q = torch.tensor(values, dtype=torch.int8)
+    packed = pack_integers(q, bits=bits)
+    assert packed.numel() == -(-len(values) * bits // 8)
+    assert unpack_integers(packed, bits=bits, shape=(len(values),)).tolist() == values
 
 
 def test_nothing_can_be_trained():
@@ -198,6 +232,11 @@ GROUPED = nn.Conv2d(4, 4, 3, groups=2)
         (lambda: Levels(1.0, bits=9), "bits must be between"),
         (lambda: Levels(1.0, bits=1), "bits must be between 2"),
         (lambda: multiplier_and_shift(0.0), "ratio must be between"),
+        (lambda: pack_integers(integers(2, 2), bits=9), "bits must be between 2 and 8"),
+        (lambda: pack_integers(torch.ones(2), bits=4), "q must be int8"),
+        (lambda: pack_integers(torch.full((2,), 8, dtype=torch.int8), bits=4), "q must lie between -8 and 7"),
+        (lambda: unpack_integers(integers(2), bits=4, shape=(4,)), "packed must be 2 bytes"),
+        (lambda: unpack_integers(torch.ones(1, dtype=torch.uint8), bits=4, shape=(4,)), "packed must be 2 bytes"),
         (lambda: multiplier_and_shift(float("nan")), "ratio must be between"),
         (lambda: multiplier_and_shift("1"), "ratio must be a number"),
         (lambda: requantize(torch.ones(2), torch.tensor(1), torch.tensor(1), to=Levels(1.0)), "total must be int32"),
@@ -207,11 +246,11 @@ GROUPED = nn.Conv2d(4, 4, 3, groups=2)
         (lambda: quantize_to(torch.tensor([float("nan")]), Levels(1.0)), "x must not hold NaN"),
         (lambda: int_matmul(torch.ones(2, 2), integers(2, 2)), "a must be int8 or uint8"),
         (lambda: int_matmul(integers(1, 70_000), integers(70_000, 1)), "b must have fewer"),
-        (lambda: QLinear(0, 3), "in_features must be at least 1"),
+        (lambda: QLinear(0, 3), "in_features must be between 1"),
         (lambda: QLinear(2, 3, weight_bits=1), "weight_bits must be between 2"),
         (lambda: QLinear(2, 3, input_bits=9), "input_bits must be between"),
-        (lambda: QLinear(2, 3, input_signed=1), "input_signed must be bool"),
-        (lambda: QConv2d(1, 2, 3, padding="same"), "padding must be numbers"),
+        (lambda: QLinear(2, 3, input_signed=1), "input_signed must be True or False"),
+        (lambda: QConv2d(1, 2, 3, padding="same"), "padding must be an integer"),
         (lambda: QLinear.from_linear(nn.Conv2d(1, 2, 3), input_levels=Levels(1.0)), "layer must be Linear"),
         (lambda: QLinear.from_linear(linear(), input_levels=1.0), "input_levels must be Levels"),
         (lambda: QLinear.from_linear(linear(), input_levels=Levels(1.0), weight_scale=0), "weight_scale must be above"),

@@ -195,6 +195,18 @@ def test_compress_reports_four_times_fewer_bytes_and_the_file_holds_int8(lenet, 
     assert torch.equal(small(x), ptq(lenet, batches, rule="max")(x))
 
 
+def test_four_bits_take_half_the_bytes_of_eight_in_the_report_and_in_the_file(lenet, batches, tmp_path):
+    plan = ptq_plan(lenet, batches, weight_bits=4, rule="max")
+    small, report = compress(lenet, plan, example_inputs=batches[0][:1])
+    assert 7.6 < report.bytes_ratio < 8
+    path = tmp_path / "int4.safetensors"
+    save_compressed(small, path)
+    assert path.stat().st_size < 230_000
+    again = load_compressed(path)
+    assert torch.equal(again.fc1.weight, small.fc1.weight)
+    assert torch.equal(again(batches[0]), small(batches[0]))
+
+
 def test_multiply_adds_are_counted(int8, lenet):
     x = torch.zeros(1, 1, 28, 28)
     assert count(int8, x).macs == count(lenet, x).macs
@@ -296,8 +308,8 @@ NET, X = nn.Sequential(nn.Linear(6, 4)), torch.rand(500, 6)
         (lambda: ptq(NET, X, rule="entropy"), "rule must be one of"),
         (lambda: ptq(NET, X, rule="max", names=["1"]), "names must be one of"),
         (lambda: ptq(NET, X, rule="max", scheme="log"), "scheme must be one of"),
-        (lambda: ptq(NET, []), "must have seen data"),
-        (lambda: ptq(NET, torch.full((1, 6), float("nan"))), "x must be finite"),
+        (lambda: ptq(NET, []), "data must hold at least one batch"),
+        (lambda: ptq(NET, torch.full((1, 6), float("nan"))), "data must be finite"),
         (lambda: levels_of(None, calibrate(collect(X), rule="max")), "hist must be Histogram"),
         (lambda: levels_of(collect(X), 1.0), "calibration must be Calibration"),
         (lambda: with_levels(NET, {"0": 1.0}), "input_levels must be Levels"),

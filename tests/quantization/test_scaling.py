@@ -114,7 +114,7 @@ def test_filters_are_counted_by_sign():
         (lambda: xnor_counterexample([]), ValueError, "y must not be empty"),
         (lambda: n_patterns(0, 3), ValueError, "height must be between 1 and 8"),
         (lambda: n_patterns(3, 1.5), TypeError, "width must be an integer"),
-        (lambda: unique_filters(np.ones((2, 3))), ValueError, "weight must have 4 dimensions"),
+        (lambda: unique_filters(np.ones((2, 3))), ValueError, "conv must have 4 dimensions"),
         (lambda: unique_filters(np.ones((1, 1, 9, 9))), ValueError, "height must be between 1 and 8, got 9"),
     ],
 )

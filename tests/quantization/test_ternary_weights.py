@@ -200,7 +200,7 @@ def test_weights_that_are_no_numbers_are_refused(function, bad):
         (lambda: ttq_gradients([1.0], [1.0, 2.0], Wp=1, Wn=1), "gradient must have the shape"),
         (lambda: ttq_gradients([1.0], [1.0], Wp="x", Wn=1), "Wp must be a number"),
         (lambda: quantize_weights(nn.Linear(1, 1), "a", TernaryWeight), "layers must be a list"),
-        (lambda: quantize_weights(nn.Linear(1, 1), [], TernaryWeight), "at least one layer"),
+        (lambda: quantize_weights(nn.Linear(1, 1), [], TernaryWeight), "layers must hold at least one name"),
         (lambda: quantize_weights(nn.Sequential(nn.Linear(1, 1)), ["1"], TernaryWeight), "must be one of 1 names"),
         (lambda: finalize(3), "model must be Module"),
     ],

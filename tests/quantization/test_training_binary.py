@@ -247,7 +247,7 @@ MODEL = nn.Sequential(nn.Linear(2, 2))
     ("call", "message"),
     [
         (lambda: bipolar_penalty("0"), "layers must be a list"),
-        (lambda: bipolar_penalty([]), "at least one layer"),
+        (lambda: bipolar_penalty([]), "layers must hold at least one name"),
         (lambda: bipolar_penalty(["0"], weight=-1), "weight must be at least 0"),
         (lambda: bipolar_penalty(["7"])(MODEL), "must be one of"),
         (lambda: float_weight(nn.ReLU()), "layer must have a weight"),
@@ -257,7 +257,7 @@ MODEL = nn.Sequential(nn.Linear(2, 2))
         (lambda: distribution_loss(torch.full((3, 1), torch.nan)), "finite"),
         (lambda: distribution_loss(torch.ones(0, 2)), "not empty"),
         (lambda: distribution_loss([1.0]), "x must be Tensor"),
-        (lambda: DistributionPenalty(MODEL, []), "at least one module"),
+        (lambda: DistributionPenalty(MODEL, []), "modules must hold at least one name"),
         (lambda: DistributionPenalty(MODEL, ["norm"]), "modules must be one of"),
         (lambda: DistributionPenalty(MODEL, ["0"], weight=-1), "weight must be at least 0"),
         (lambda: loss_aware_scale([1.0], [0.0]), "curvature must have shape"),

@@ -359,7 +359,7 @@ NO_STEPS = np.zeros((0, 2), np.int32)
         (lambda: BCSR(A, I2, J, (2, 2)), TypeError, "A must be .* with 3 dimensions"),
         (lambda: BCSR(np.ones((2, 1, 1)), I2, J[:1], (2, 2)), ValueError, r"JA must have shape \(2,\)"),
         (lambda: BCSR(np.ones((2, 1, 0)), I2, J, (2, 2)), ValueError, "the sides of a block"),
-        (lambda: BCSR.from_dense(np.eye(2), block=(0, 1)), ValueError, "block must be at least 1"),
+        (lambda: BCSR.from_dense(np.eye(2), block=(0, 1)), ValueError, "block must be between 1 and 1024"),
         (lambda: BCSR.from_dense(np.eye(2), block=2), ValueError, r"block must be \(rows, columns\), got 2"),
         (lambda: BCSR.from_dense(np.eye(2), block=(1.0, 1)), TypeError, "block must be an integer"),
         (lambda: VBL(A, I2, J, U8 + np.uint8(1), (2, 3)), ValueError, "lengths must be 2 numbers .* with sum 2"),

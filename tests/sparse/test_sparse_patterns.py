@@ -78,7 +78,7 @@ def test_bad_input_of_index_bits(mask, options, error, message):
         ({"density": 1.5}, ValueError, "density must be between 0 and 1"),
         ({"density": "a"}, TypeError, "density must be a number"),
         ({"pattern": "band"}, ValueError, "pattern must be one of .*banded"),
-        ({"pattern": "block", "block": 0}, ValueError, "block must be at least 1"),
+        ({"pattern": "block", "block": 0}, ValueError, "block must be between 1 and 1024"),
         ({"random_state": -1}, ValueError, "random_state"),
         ({"shape": (3,)}, ValueError, r"shape must be \(rows, columns\)"),
     ],
@@ -111,7 +111,16 @@ def test_break_even_of_other_widths():
     assert storage_break_even((1, 1)) > 1
 
 
-@pytest.mark.parametrize(("shape", "options"), [((0, 1), {}), ((1, 1), {"value_bits": 0}), ((1, 1), {"index_bits": 0})])
-def test_bad_input_of_storage_break_even(shape, options):
-    with pytest.raises(ValueError, match="must be at least 1"):
+@pytest.mark.parametrize(
+    ("shape", "options", "message"),
+    [
+        ((0, 1), {}, "shape must be between 1 and"),
+        (None, {}, r"shape must be \(rows, columns\), got None"),
+        ((1, 2, 3), {}, r"shape must be \(rows, columns\)"),
+        ((1, 1), {"value_bits": 0}, "value_bits must be at least 1"),
+        ((1, 1), {"index_bits": 0}, "index_bits must be at least 1"),
+    ],
+)
+def test_bad_input_of_storage_break_even(shape, options, message):
+    with pytest.raises(ValueError, match=message):
         storage_break_even(shape, **options)

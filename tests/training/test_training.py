@@ -226,7 +226,7 @@ def test_pairs_are_checked(call, error, message):
         ({"weight_decay": "much"}, TypeError, "weight_decay must be a number"),
         ({"random_state": 0.5}, TypeError, "random_state must be an integer"),
         ({"patience": 0, "validation": TEST}, ValueError, "patience must be"),
-        ({"patience": 2}, TypeError, "validation must be Digits"),
+        ({"patience": 2}, TypeError, "validation must be labelled images"),
         ({"validation": TEST[:0]}, ValueError, "validation must not be empty"),
         ({"learning_rate": 1e30, "optimizer": torch.optim.SGD}, FloatingPointError, "try a lower learning_rate"),
     ],
@@ -240,7 +240,7 @@ def test_fit_refuses_bad_input(arguments, error, message):
 def test_model_and_digits_are_checked(function):
     with pytest.raises(TypeError, match="model must be Module"):
         function("lenet", FEW)
-    with pytest.raises(TypeError, match="data must be Digits or a pair"):
+    with pytest.raises(TypeError, match="data must be labelled images or a pair"):
         function(LeNet300(), FEW.images)
     with pytest.raises(ValueError, match="data must not be empty"):
         function(LeNet300(), FEW[:0])
