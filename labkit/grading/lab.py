@@ -4,6 +4,7 @@ import ast
 import re
 from collections import Counter
 from pathlib import Path
+from typing import TypeGuard
 
 from labkit.grading.errors import LabError
 from labkit.grading.markers import HIDDEN, SOLUTION, regions
@@ -21,7 +22,7 @@ def read_lab(folder: str | Path) -> Lab:
     """Return the lab in a folder that holds instructor.ipynb and, if the author lists any samples, answers.md.
 
     Raises LabError for a missing file, a bad marker, an unknown role, missing points, a question without
-    exactly one solution cell and one check cell, or a check that does not fit its question.
+    one solution cell and its check cells, or a check that does not fit its question.
     """
     folder = Path(folder).resolve()
     cells = tuple(read_instructor(folder / INSTRUCTOR))
@@ -40,12 +41,17 @@ def _check_label(cell: Cell) -> None:
         raise LabError(f"{cell}: unknown role {cell.role!r}; the roles are {', '.join(ROLES)}")
     if cell.role not in (None, "setup") and not (isinstance(cell.question, str) and _NAME.fullmatch(cell.question)):
         raise LabError(f"{cell}: a {cell.role} cell needs a question, a name such as 'q1'; got {cell.question!r}")
-    if cell.role in GRADED:
+    if cell.role in GRADED and not _is_helper(cell):
         _check_points(cell)
     elif cell.points is not None:
         raise LabError(f"{cell}: points belong on the check cell or the manual cell, not on a {cell.role} cell")
     if cell.role in ("setup", "solution", "check") and cell.kind != "code":
         raise LabError(f"{cell}: a {cell.role} cell must be a code cell, got {cell.kind}")
+
+
+def _is_helper(cell: Cell) -> bool:
+    """Tell whether a check cell holds only what the checks below it use, and therefore no points."""
+    return cell.role == "check" and cell.points is None and cell.kind == "code" and not _question_functions(cell)
 
 
 def _check_points(cell: Cell) -> None:
@@ -67,11 +73,12 @@ def _check_regions(cell: Cell) -> None:
 
 def _questions(cells: tuple[Cell, ...]) -> list[Question]:
     """Return the questions in the order of their points; a name that only a description has is refused."""
-    count = Counter((cell.role, cell.question) for cell in cells)
+    count = Counter((cell.role, cell.question) for cell in cells if not _is_helper(cell))
     for cell in cells:
         if cell.role not in (None, "setup"):
             _check_question(cell, count)
-    graded = [_question(cell, cells) for cell in cells if cell.role in GRADED]
+    first = {cell.question: cell for cell in reversed(cells) if cell.role in GRADED}
+    graded = [_question(cell, cells) for cell in cells if cell in first.values()]
     if not graded:
         raise LabError("the lab has no question: no cell has the role check or manual")
     return graded
@@ -79,35 +86,47 @@ def _questions(cells: tuple[Cell, ...]) -> list[Question]:
 
 def _check_question(cell: Cell, count: Counter) -> None:
     name = cell.question
-    graded = count["check", name] + count["manual", name]
+    checked, by_hand = count["check", name] > 0, count["manual", name]
     if cell.role == "check" and count["solution", name] == 0:
         raise LabError(f"{cell}: a check for the unknown question {name!r}; no solution cell has that name")
-    if graded == 0:
+    if not checked and not by_hand:
         raise LabError(f"{cell}: question {name!r} has no check cell and no manual cell")
-    if graded > 1 or count["solution", name] > 1:
-        raise LabError(f"{cell}: question {name!r} must have one solution cell and one check cell, or one manual cell")
+    if checked + by_hand > 1 or count["solution", name] > 1:
+        raise LabError(f"{cell}: question {name!r} must have one solution cell and its checks, or one manual cell")
     if count["manual", name] and count["solution", name]:
         raise LabError(f"{cell}: question {name!r} is marked by hand, so its answer belongs in the manual cell")
 
 
 def _question(cell: Cell, cells: tuple[Cell, ...]) -> Question:
-    name, points = str(cell.question), float(cell.points or 0)
+    name = str(cell.question)
     if cell.role == "manual":
-        return Question(name, points, manual=True)
+        return Question(name, float(cell.points or 0), manual=True)
+    checks = [other for other in cells if (other.role, other.question) == ("check", name)]
     solution = next(other for other in cells if (other.role, other.question) == ("solution", name))
     if cells.index(solution) > cells.index(cell):
         raise LabError(f"{cell}: the check of {name!r} stands before its solution cell")
     answers = tuple(defined_names(solution))
     if not answers:
         raise LabError(f"{solution}: the solution of {name!r} defines no name that a check could use")
-    _check_function(cell, name)
-    return Question(name, points, manual=False, answers=answers)
+    functions = [_check_function(check, name) for check in checks if not _is_helper(check)]
+    if len(set(functions)) < len(functions):
+        twice = max(functions, key=functions.count)
+        raise LabError(f"{cell}: two check functions of {name!r} are called {twice!r}; give them different names")
+    return Question(name, float(sum(check.points or 0 for check in checks)), manual=False, answers=answers)
 
 
-def _check_function(cell: Cell, name: str) -> None:
-    """Refuse a check cell unless it holds one function decorated with @question("its own question")."""
+def _question_functions(cell: Cell) -> list[tuple[ast.FunctionDef, ast.Call]]:
+    """Return the functions of a check cell that @question decorates, each with the decorator."""
     functions = [node for node in parse(cell).body if isinstance(node, ast.FunctionDef)]
-    found = [(node, call) for node in functions for call in node.decorator_list if _calls_question(call)]
+    return [(node, call) for node in functions for call in node.decorator_list if _calls_question(call)]
+
+
+def _check_function(cell: Cell, name: str) -> str:
+    """Return the name of the function of a check cell.
+
+    Raises LabError unless the cell holds one function that is decorated with @question("its own question").
+    """
+    found = _question_functions(cell)
     if len(found) != 1:
         raise LabError(f'{cell}: a check cell holds exactly one function decorated with @question("{name}")')
     node, decorator = found[0]
@@ -116,9 +135,10 @@ def _check_function(cell: Cell, name: str) -> None:
     arguments = [argument.arg for argument in node.args.args]
     if "check" not in arguments or not set(arguments) <= ARGUMENTS:
         raise LabError(f"{cell}: the function takes check and, if it needs them, rng and reference; got {arguments}")
+    return node.name
 
 
-def _calls_question(node: ast.expr) -> bool:
+def _calls_question(node: ast.expr) -> TypeGuard[ast.Call]:
     return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "question"
 
 

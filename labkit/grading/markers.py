@@ -7,7 +7,7 @@ In a markdown cell the markers may be comments, `<!-- BEGIN SOLUTION -->`.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from labkit.grading.errors import LabError
@@ -81,6 +81,22 @@ def as_released(cell: Cell) -> Cell:
         return cell.with_source(replace_regions(cell.source, SOLUTION, lambda region: ["*Write your answer here.*"]))
     source = replace_regions(cell.source, SOLUTION, lambda region: [f"{region.indent}..."])
     return cell.with_source(replace_regions(source, HIDDEN, _hidden_note))
+
+
+def is_hidden(cell: Cell) -> bool:
+    """Tell whether a check cell is hidden from its first line to its last: students get no such cell.
+
+    >>> is_hidden(Cell("c", "code", "### BEGIN HIDDEN TESTS\\nsecret = 1\\n### END HIDDEN TESTS\\n", "check", "q1"))
+    True
+    """
+    found = regions(cell.source.strip(), cell) if cell.role == "check" else []
+    last = len(cell.source.strip().splitlines()) - 1
+    return [(region.kind, region.first, region.last) for region in found] == [(HIDDEN, 0, last)]
+
+
+def released(cells: Iterable[Cell]) -> list[Cell]:
+    """Return what students get of some cells: no solution, no hidden tests, no cell that holds nothing else."""
+    return [as_released(cell) for cell in cells if not is_hidden(cell)]
 
 
 def announce_hidden(source: str) -> str:

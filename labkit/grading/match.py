@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from labkit.grading.markers import as_released
+from labkit.grading.markers import released
 from labkit.grading.model import Cell, Lab
 from labkit.grading.results import Flag
 from labkit.grading.source import pieces, unfenced, written
@@ -58,7 +58,7 @@ class Found:
 def match(cells: Sequence[Cell], lab: Lab) -> Matched:
     """Return what to run of a student's cells, and everything in them that is not as released."""
     question_of = _names(lab) if sum(len(cell.source) for cell in cells if cell.kind == "code") <= MOST else {}
-    release = [as_released(cell) for cell in lab.cells]
+    release = released(lab.cells)
     found = _find(_as_code(cells, question_of), release, question_of)
     order = _places(found, lab)
     steps = [step for i in range(len(found)) for step in (*_run(i, found, question_of), *order.get(i, ()))]

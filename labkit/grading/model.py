@@ -77,8 +77,12 @@ class Lab:
         return next(question for question in self.questions if question.name == name)
 
     def cell(self, role: str, question: str) -> Cell:
-        """Return the cell that has this role for this question."""
-        return next(cell for cell in self.cells if (cell.role, cell.question) == (role, question))
+        """Return the first cell that has this role for this question."""
+        return self.cells_for(role, question)[0]
+
+    def cells_for(self, role: str, question: str) -> tuple[Cell, ...]:
+        """Return the cells that have this role for this question: the checks of a question may fill several."""
+        return tuple(cell for cell in self.cells if (cell.role, cell.question) == (role, question))
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 from labkit.grading.errors import LabError
 from labkit.grading.gate import Row, refuse_failures, run_gate
 from labkit.grading.lab import INSTRUCTOR, parse, read_lab
-from labkit.grading.markers import as_released
+from labkit.grading.markers import released
 from labkit.grading.model import FORMAT, Cell, Lab
 from labkit.grading.notebook import write_json, write_release
 
@@ -55,7 +55,7 @@ def release_cells(lab: Lab) -> list[Cell]:
 
     Raises LabError if what is left is not valid Python or needs the instructor's answers.
     """
-    cells = [as_released(cell) for cell in lab.cells]
+    cells = released(lab.cells)
     for cell in cells:
         if cell.role in ("solution", "check"):
             tree = parse(cell)

@@ -1,11 +1,14 @@
 """The `check` that a question's function receives: named sub-checks, each of which leaves a receipt."""
 
+import functools
 import inspect
 import linecache
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
+
+import numpy as np
 
 from labkit import checks
 from labkit.grading.errors import LabError, StudentError
@@ -53,20 +56,42 @@ class Sheet:
 
 
 def run_question(
-    function: Callable, question: str, *, private: bool = False, **arguments: Any
+    functions: Sequence[Callable], question: str, *, seed: bytes, reference: Any, private: bool = False
 ) -> tuple[list[Receipt], str]:
-    """Run a question's function with those of check, rng and reference that it asks for.
+    """Run a question's functions, each with those of check, rng and reference that it asks for.
 
     Returns the receipts, and what went wrong outside the named checks, if anything did. `private` says that the
     student's process has seen inputs of hidden checks before.
     """
-    sheet = Sheet(question, private=private)
-    arguments["check"] = sheet
-    try:
-        function(**{name: arguments[name] for name in inspect.signature(function).parameters})
-    except Exception as error:
-        return sheet.receipts, explain(error)
-    return sheet.receipts, ""
+    sheet, errors = Sheet(question, private=private), []
+    for function in functions:
+        arguments = {"check": sheet, "rng": generator(seed, question, function.__name__), "reference": reference}
+        try:
+            function(**{name: arguments[name] for name in inspect.signature(function).parameters})
+        except Exception as error:
+            errors.append(explain(error))
+    return sheet.receipts, "\n".join(errors)
+
+
+def hidden(function: Callable) -> Callable:
+    """Return a question's function all of whose checks are hidden."""
+
+    @functools.wraps(function)
+    def wrapped(**arguments: Any) -> None:
+        sheet = arguments["check"]
+        sheet.hidden = True
+        try:
+            function(**arguments)
+        finally:
+            sheet.hidden = False
+
+    return wrapped
+
+
+def generator(seed: bytes, question: str, function: str = "_") -> np.random.Generator:
+    """Return the generator of a question's function, the same for the same seed and names."""
+    names = [question] if function == "_" else [question, function]
+    return np.random.default_rng(list(b":".join([seed, *(name.encode() for name in names)])))
 
 
 def explain(error: BaseException) -> str:

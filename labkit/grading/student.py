@@ -6,12 +6,10 @@ with other versions of `question` and `probe` (see `labkit.grading.trusted`): no
 
 import importlib
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import CodeType, FunctionType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, TypeVar
-
-import numpy as np
 
 from labkit import checks
 from labkit.grading.errors import LabError
@@ -24,7 +22,7 @@ if TYPE_CHECKING:
 Function = TypeVar("Function", bound=Callable)
 VISIBLE_SEED = b"visible"
 
-_questions: dict[str, Callable] = {}
+_questions: dict[str, dict[str, Callable]] = {}  # by question and by the name of the function
 
 
 def question(name: str) -> Callable[[Function], Function]:
@@ -35,6 +33,8 @@ def question(name: str) -> Callable[[Function], Function]:
     check : `with check("what is tested", points=2): assert ...` is one named sub-check
     rng : a NumPy generator; always the same in a notebook, secret and new for each submission at grading
     reference : the instructor's own answers, `reference.truncated_svd`; in hidden tests only
+
+    A question may have several functions, with different names.
 
     >>> double = lambda x: 2 * x
     >>> @question("q0")
@@ -51,8 +51,8 @@ def question(name: str) -> Callable[[Function], Function]:
         allowed = {"check", "rng", "reference"}
         if not set(inspect.signature(function).parameters) <= allowed:
             raise TypeError(f"the function of {name} takes check, rng and reference, got {inspect.signature(function)}")
-        _questions[name] = function
-        check(name)
+        _questions.setdefault(name, {})[function.__name__] = function
+        _check_functions(name, [function])
         return function
 
     return register
@@ -84,17 +84,17 @@ def check(name: str | Path) -> "Visible | None":
     """
     if str(name).endswith(".ipynb"):
         return importlib.import_module("labkit.grading.visible").check_notebook(name)
-    _check_question(checks.instance(name, "name", str))
+    checks.choice(checks.instance(name, "name", str), "question", _questions or ["(run the check cell first)"])
+    _check_functions(str(name), list(_questions[str(name)].values()))
     return None
 
 
-def _check_question(name: str) -> None:
-    function = _questions[checks.choice(name, "question", _questions or ["(run the check cell first)"])]
-    missing = list(_unanswered(function))
+def _check_functions(name: str, functions: Sequence[Callable]) -> None:
+    missing = dict.fromkeys(open_name for function in functions for open_name in _unanswered(function))
     if missing:
         print(f"{name}: not answered yet ({', '.join(missing)} to write).")
         return
-    receipts, error = run_visible(name)
+    receipts, error = _run(name, functions)
     print(
         f"{name}: {sum(r.passed for r in receipts)} of {len(receipts)} checks pass here. Hidden checks run at grading."
     )
@@ -106,14 +106,12 @@ def _check_question(name: str) -> None:
 
 def run_visible(name: str) -> tuple[list[Receipt], str]:
     """Return the receipts of the checks that this notebook holds, and what stopped them, if anything did."""
-    function = _questions[name]
-    namespace = SimpleNamespace(**{k: v for k, v in function.__globals__.items() if k.isidentifier()})
-    return run_question(function, name, rng=generator(VISIBLE_SEED, name), reference=namespace)
+    return _run(name, list(_questions[name].values()))
 
 
-def generator(seed: bytes, name: str) -> np.random.Generator:
-    """Return the generator of one question, the same for the same seed and name."""
-    return np.random.default_rng(list(seed + b":" + name.encode()))
+def _run(name: str, functions: Sequence[Callable]) -> tuple[list[Receipt], str]:
+    namespace = SimpleNamespace(**{k: v for k, v in functions[0].__globals__.items() if k.isidentifier()})
+    return run_question(functions, name, seed=VISIBLE_SEED, reference=namespace)
 
 
 def answered(*answers: Any) -> bool:
@@ -167,4 +165,4 @@ def _indent(text: str) -> None:
         print(f"        {line}")
 
 
-__all__ = ["LabError", "answered", "check", "generator", "probe", "question", "run_visible"]
+__all__ = ["LabError", "answered", "check", "probe", "question", "run_visible"]

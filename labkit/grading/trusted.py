@@ -14,12 +14,11 @@ from types import FunctionType, SimpleNamespace
 from typing import Any
 
 from labkit.grading.errors import LabError, StudentError
-from labkit.grading.markers import HIDDEN, announce_hidden, as_released, regions
+from labkit.grading.markers import HIDDEN, announce_hidden, as_released, is_hidden, regions
 from labkit.grading.model import Cell, Lab, Receipt
 from labkit.grading.oracle import Oracle, execute
-from labkit.grading.sheet import run_question
+from labkit.grading.sheet import hidden, run_question
 from labkit.grading.source import written
-from labkit.grading.student import generator
 
 CHECK_SECONDS = 30.0  # processor time of the checks of a question, the student's process not counted
 
@@ -37,16 +36,17 @@ class Grader:
         self._ahead = [cell for cell in lab.cells if cell.role in ("setup", "solution", "check")]
 
     def check(self, question: str) -> list[Receipt]:
-        """Run the check cell of a question against the oracle as it is now."""
-        cell = self.lab.cell("check", question)
-        self._prepare(cell)
+        """Run the check cells of a question against the oracle as it is now."""
+        cells = self.lab.cells_for("check", question)
+        self._prepare(cells[-1])
         self.oracle.allot(question)
-        functions: dict[str, FunctionType] = {}
-        execute(announce_hidden(cell.source), f"<check {cell.id}>", self._check_names(question, functions))
-        arguments = {"rng": generator(self.seed, question), "reference": SimpleNamespace(**self.names)}
+        functions = self._functions(question, cells)
+        reference = SimpleNamespace(**self.names)
         with processor_limit(CHECK_SECONDS):
-            receipts, error = run_question(functions[question], question, private=self.exposed, **arguments)
-        self.exposed |= any(region.kind == HIDDEN for region in regions(cell.source))
+            receipts, error = run_question(
+                functions, question, seed=self.seed, reference=reference, private=self.exposed
+            )
+        self.exposed |= any(region.kind == HIDDEN for cell in cells for region in regions(cell.source))
         return [*receipts, Receipt(question, "the checks ran to the end", 0, False, error, True)] if error else receipts
 
     def check_alone(self, question: str, cells: Iterable[Cell], *, anyway: bool = False) -> list[Receipt]:
@@ -73,14 +73,17 @@ class Grader:
             if cell.role != "check":
                 execute(cell.source, f"<instructor {cell.id}>", self.names)
 
-    def _check_names(self, question: str, functions: dict[str, FunctionType]) -> dict[str, Any]:
-        """Return the names that a check cell sees: those of the set-up, with the student's answers in their places."""
-
-        def register(name: str) -> Callable:
-            return lambda function: functions.setdefault(name, function)
-
+    def _functions(self, question: str, cells: Iterable[Cell]) -> list[Callable]:
+        """Run check cells and return their functions; they see the student's answers in the places of ours."""
         answers = {name: self._answer(name) for name in self.lab.question(question).answers}
-        return self.names | answers | {"question": register, "probe": self._probe}
+        names = self.names | answers | {"probe": self._probe}
+        functions: list[Callable] = []
+        for cell in cells:
+            found: list[Callable] = []
+            names["question"] = lambda _, found=found: found.append
+            execute(announce_hidden(cell.source), f"<check {cell.id}>", names)
+            functions += [hidden(function) if is_hidden(cell) else function for function in found]
+        return functions
 
     def _answer(self, name: str) -> Any:
         """Return a stand-in for a function of the student's, or the value itself if the reference is a value."""

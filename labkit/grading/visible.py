@@ -14,7 +14,7 @@ from labkit.grading.notebook import read_submission
 
 _CHECKS = re.compile(r"^@question\(", re.MULTILINE)
 _RESULT = re.compile(r"^  (pass|FAIL)  ", re.MULTILINE)
-_OPEN = re.compile(r"^\w+: (?:not answered yet|.*the checks stopped)", re.MULTILINE)
+_OPEN = re.compile(r"^(\w+): (?:not answered yet|.*the checks stopped)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def check_notebook(path: str | Path, *, timeout: int = 300) -> Visible:
     text = "".join(_printed(output) for cell, output in zip(cells, outputs, strict=True) if _CHECKS.search(cell.source))
     found = _RESULT.findall(text)
     raised = tuple(f"{cell}: {error}" for cell, output in zip(cells, outputs, strict=True) if (error := _error(output)))
-    return Visible(text, found.count("pass"), found.count("FAIL"), len(_OPEN.findall(text)), raised)
+    return Visible(text, found.count("pass"), found.count("FAIL"), len(set(_OPEN.findall(text))), raised)
 
 
 def _execute(cells: list[Cell], path: Path, timeout: int) -> list[list[dict[str, Any]]]:

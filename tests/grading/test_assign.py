@@ -47,7 +47,10 @@ REFUSED = [
     (edited("tests", question="q9"), "'(double|tests|text)'.*'q(1|9)'"),
     (without("tests"), "'text'.*'q1' has no check cell"),
     (without("double"), "'tests'.*check for the unknown question 'q1'"),
-    ([*toy_lab.cells(), toy_lab.cells()[4] | {"id": "again"}], "one solution cell and one check cell"),
+    ([*toy_lab.cells(), toy_lab.cells()[4] | {"id": "again"}], "two check functions of 'q1' are called '_'"),
+    ([*toy_lab.cells(), toy_lab.cells()[3] | {"id": "again"}], "one solution cell and its checks"),
+    ([*toy_lab.cells(), toy_lab.cells()[6] | {"id": "again"}], "or one manual cell"),
+    (edited("tests", source="def helper():\n    return 6", points=None), "'q1' has no check cell"),
     ([*without("tests")[:3], toy_lab.cells()[4], toy_lab.cells()[3]], "'tests'.*stands before its solution"),
     (edited("tests", source=CHECK.replace("q1", "q2")), "'tests'.*must be @question"),
     (edited("tests", source="assert double(3) == 6"), "'tests'.*exactly one function"),
@@ -114,6 +117,16 @@ def test_the_release_holds_no_solution_and_no_hidden_test(tmp_path: Path) -> Non
     assert by_id["double"].source.splitlines() == ["def double(x):", '    """Return 2 x."""', "    ..."]
     assert (by_id["tests"].role, by_id["tests"].question) == ("check", "q1")
     assert by_id["why"].source == "*Write your answer here.*"
+
+
+def test_a_check_may_fill_several_cells(tmp_path: Path) -> None:
+    """Helpers without points, a visible part, and a part that students do not get at all."""
+    made = assign(toy_lab.write(tmp_path / "toy", toy_lab.split()))
+    assert [(q.name, q.points) for q in made.lab.questions] == [("q1", 3), ("q2", 1)]
+    (checks,) = (question["checks"] for question in json.loads(made.assignment.read_text())["questions"][:1])
+    assert [(c["name"], c["hidden"]) for c in checks] == [("double(3) is 6", False), ("any number", True)]
+    assert [cell.id for cell in read_submission(made.release)][4:6] == ["helper", "tests"]
+    assert "any number" not in made.release.read_text()
 
 
 def test_outputs_are_dropped_and_check_cells_cannot_be_deleted(tmp_path: Path) -> None:

@@ -63,3 +63,8 @@ def test_the_release_runs_to_the_end_unanswered(folder: Path) -> None:
     n_open = len(read_lab(folder).automatic)
     result = check_notebook(folder / "release.ipynb")
     assert replace(result, text="") == type(result)(text="", n_passed=0, n_failed=0, n_open=n_open, raised=())
+
+
+def test_the_book_lists_every_lab() -> None:
+    page = (ROOT / "book" / "labs.md").read_text(encoding="utf-8")
+    assert [folder.name for folder in FOLDERS if f"<../labs/{folder.name}/release.ipynb>" not in page] == []

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import corpus_lab
 import pytest
+import toy_lab
 
 from labkit.grading import LabError, read_lab
-from labkit.grading.markers import as_released
+from labkit.grading.markers import as_released, released
 from labkit.grading.match import Matched, match
 from labkit.grading.model import Cell, Lab
 from labkit.grading.notebook import parse_submission
@@ -119,6 +120,13 @@ def test_the_release_earns_nothing_and_has_no_flag(lab: Lab) -> None:
     assert points(matched, lab) == dict.fromkeys(FULL, 0.0)
     assert matched.flags == ()
     assert matched.answers == {"q5": ""}
+
+
+def test_a_release_whose_hidden_cells_are_left_out_has_no_flag(tmp_path: Path) -> None:
+    split = read_lab(toy_lab.write(tmp_path / "toy", toy_lab.split()))
+    matched = match(released(split.cells), split)
+    assert matched.flags == ()
+    assert [cell.id for cell in matched.cells if cell.role == "check"] == ["check q1"]
 
 
 def test_answers_beside_the_untouched_stubs(lab: Lab) -> None:

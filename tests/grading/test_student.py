@@ -34,6 +34,16 @@ def test_an_unanswered_question_says_so(capsys: pytest.CaptureFixture) -> None:
     assert capsys.readouterr().out == "q_open: not answered yet (stub to write).\n"
 
 
+def test_a_question_with_several_functions_is_checked_as_one(capsys: pytest.CaptureFixture) -> None:
+    for name in ("first", "second", "second"):  # the last cell runs twice, and counts once
+        source = f"@question('q_split')\ndef {name}(check):\n    with check('{name}'):\n        pass"
+        execute(source, "<cell>", {"question": question})
+        assert f"  pass  {name}\n" in capsys.readouterr().out
+    check("q_split")
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[-1] for line in lines[1:]] == ["first", "second"]
+
+
 FAILING = """
 @question("q_fail")
 def _(check):

@@ -9,7 +9,7 @@ import toy_lab
 from labkit.grading import LabError, read_lab
 from labkit.grading.model import Cell, Lab, Receipt
 from labkit.grading.oracle import LocalOracle
-from labkit.grading.sheet import Sheet
+from labkit.grading.sheet import Sheet, generator
 from labkit.grading.trusted import Scoring, earned, score, seed_for
 
 PROBED = """@probe
@@ -79,6 +79,23 @@ def test_a_name_spoilt_below_its_check_costs_nothing(lab: Lab) -> None:
 def test_receipts_know_which_checks_are_hidden(lab: Lab) -> None:
     receipts = score(lab, lab.cells, LocalOracle(), seed=b"s")["q1"]
     assert [(r.check, r.hidden) for r in receipts] == [("double(3) is 6", False), ("any number", True)]
+
+
+def test_a_check_in_several_cells_scores_as_one(tmp_path: Path) -> None:
+    lab = read_lab(toy_lab.write(tmp_path / "toy", toy_lab.split()))
+    assert points(lab, ["def double(x): return 2 * x"]) == 3
+    assert points(lab, ["def double(x): return 6"]) == 1
+    receipts = score(lab, [Cell("c", "code", "def double(x): return 7")], LocalOracle(), seed=b"s")["q1"]
+    assert [(r.check, r.passed, r.hidden, bool(r.shown)) for r in receipts] == [
+        ("double(3) is 6", False, False, True),
+        ("any number", False, True, False),
+    ]
+
+
+def test_each_function_of_a_question_draws_its_own_numbers() -> None:
+    draws = [generator(b"s", *names).random() for names in (("q1",), ("q1", "_"), ("q1", "_hidden"), ("q2", "_"))]
+    assert draws[0] == draws[1]
+    assert len(set(draws)) == 3
 
 
 def test_a_probe_runs_beside_the_student(tmp_path: Path) -> None:

@@ -21,6 +21,18 @@ def _(check, rng, reference):
         assert double(x) == reference.double(x)
     ### END HIDDEN TESTS
 """
+HELPER = """@probe
+def doubled(x):
+    return double(x)
+"""
+HIDDEN_CHECK = """### BEGIN HIDDEN TESTS
+@question("q1")
+def _hidden(check, rng, reference):
+    with check("any number", points=2):
+        x = int(rng.integers(10, 99))
+        assert doubled(x) == reference.double(x)
+### END HIDDEN TESTS
+"""
 MANUAL = "<!-- BEGIN SOLUTION -->\nBecause of the secret.\n<!-- END SOLUTION -->"
 ANSWERS = """# Samples
 
@@ -68,6 +80,19 @@ def edited(name: str, *, source: str | None = None, **label: Any) -> list[dict[s
     merged = {key: value for key, value in (cell["metadata"].get("labkit", {}) | label).items() if value is not None}
     cell["metadata"] = {"labkit": merged} if merged else {}
     return result
+
+
+def split() -> list[dict[str, Any]]:
+    """Return the cells with the check in three: what it uses, the visible test, the hidden one."""
+    before, after = cells()[:4], cells()[5:]
+    label = {"role": "check", "question": "q1"}
+    return [
+        *before,
+        _cell("helper", "code", HELPER, **label),
+        _cell("tests", "code", CHECK[: CHECK.index("    ###")].replace(", rng, reference", ""), points=1, **label),
+        _cell("more", "code", HIDDEN_CHECK, points=2, **label),
+        *after,
+    ]
 
 
 def without(name: str) -> list[dict[str, Any]]:
