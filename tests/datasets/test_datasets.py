@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from labkit import datasets, paths
+from labkit import paths
 from labkit.datasets import CHECKSUMS, Digits, mnist, photograph
+from labkit.datasets import digits as store
 
 FULL = all((paths.CACHE / "mnist" / name).exists() for name in CHECKSUMS)
 needs_full = pytest.mark.skipif(not FULL, reason=f"the four MNIST files are not in {paths.CACHE / 'mnist'}")
@@ -24,7 +25,7 @@ def keys(digits):
 def cache(tmp_path, monkeypatch):
     """An empty cache and no network."""
     monkeypatch.setattr(paths, "CACHE", tmp_path)
-    monkeypatch.setattr(datasets.urllib.request, "urlopen", refuse)
+    monkeypatch.setattr(store.urllib.request, "urlopen", refuse)
     (tmp_path / "mnist").mkdir()
     return tmp_path / "mnist"
 
@@ -39,7 +40,7 @@ def small_files(cache, monkeypatch):
     for name, content in contents.items():
         (cache / name).write_bytes(content)
     sums = {n: {k: hashlib.new(k, c).hexdigest() for k in ("sha256", "md5")} for n, c in contents.items()}
-    monkeypatch.setattr(datasets, "CHECKSUMS", sums)
+    monkeypatch.setattr(store, "CHECKSUMS", sums)
     return contents
 
 
@@ -128,7 +129,7 @@ def test_heldout_is_the_offline_set_and_train_never_saw_it():
 
 @needs_full
 def test_auto_prefers_the_cache(monkeypatch):
-    monkeypatch.setattr(datasets.urllib.request, "urlopen", refuse)
+    monkeypatch.setattr(store.urllib.request, "urlopen", refuse)
     assert mnist("test").source == "cache"
 
 
@@ -149,12 +150,12 @@ def test_a_damaged_file_is_refused_by_name(small_files, cache, source, damage):
     (cache / name).write_bytes(bad)
     with pytest.raises(ValueError, match="is damaged") as caught:
         mnist("test", source=source)
-    expected, found = datasets.CHECKSUMS[name]["sha256"], hashlib.sha256(bad).hexdigest()
+    expected, found = store.CHECKSUMS[name]["sha256"], hashlib.sha256(bad).hexdigest()
     assert all(part in str(caught.value) for part in (name, expected, found, "Delete it"))
 
 
 def test_md5_is_checked_too(small_files):
-    datasets.CHECKSUMS["t10k-labels-idx1-ubyte.gz"]["md5"] = "0" * 32
+    store.CHECKSUMS["t10k-labels-idx1-ubyte.gz"]["md5"] = "0" * 32
     with pytest.raises(ValueError, match=r"t10k-labels.*its md5 is"):
         mnist("test", source="cache")
 
@@ -167,7 +168,7 @@ def test_missing_cache_is_named(cache):
 def test_download_without_network_names_every_mirror(cache):
     with pytest.raises(ConnectionError, match="no network in this test") as caught:
         mnist("train", source="download")
-    assert all(mirror in str(caught.value) for mirror in datasets.MIRRORS)
+    assert all(mirror in str(caught.value) for mirror in store.MIRRORS)
     assert list(cache.iterdir()) == []
 
 
@@ -186,12 +187,12 @@ def test_download_takes_the_next_mirror_when_one_is_damaged(small_files, cache, 
 
     def serve(url, timeout):
         good = small_files[url.rsplit("/", 1)[-1]]
-        return Response(good[:50] if url.startswith(datasets.MIRRORS[0]) else good)
+        return Response(good[:50] if url.startswith(store.MIRRORS[0]) else good)
 
-    monkeypatch.setattr(datasets.urllib.request, "urlopen", serve)
+    monkeypatch.setattr(store.urllib.request, "urlopen", serve)
     assert mnist("test", source="download").labels.tolist() == [7, 0, 9]
     assert {path.name: path.read_bytes() for path in cache.iterdir()} == small_files
-    monkeypatch.setattr(datasets.urllib.request, "urlopen", refuse)
+    monkeypatch.setattr(store.urllib.request, "urlopen", refuse)
     assert len(mnist("test", source="cache")) == 3
 
 
@@ -200,7 +201,7 @@ def test_an_interrupted_download_leaves_no_file(cache, monkeypatch):
         def read(self, size=-1):
             raise TimeoutError("the line went dead")
 
-    monkeypatch.setattr(datasets.urllib.request, "urlopen", lambda url, timeout: Broken())
+    monkeypatch.setattr(store.urllib.request, "urlopen", lambda url, timeout: Broken())
     with pytest.raises(ConnectionError, match="the line went dead"):
         mnist("test", source="download")
     assert list(cache.iterdir()) == []

