@@ -38,6 +38,12 @@ def named(peer: str) -> str:
     return f"{peer} {getattr(optional(peer), '__version__', '')}".strip()
 
 
+def versioned(way: str) -> str:
+    """Return the name of a way with the version of its library, if that is one of the peers: they grow faster too."""
+    library = way.split()[0]
+    return way.replace(library, named(library)) if library in PEERS else way
+
+
 def ratio(seconds: dict[str, float], peer: str, ours: str = "ours", goal: float | None = None) -> str:
     """Return how many times faster we are, and the goal where there is one."""
     return f"{seconds[peer] / seconds[ours]:.1f}x" + (f" (goal {goal:g}x)" if goal else "")
@@ -185,21 +191,26 @@ def numba_product(numba: Any) -> Callable:
 
 
 def peers_rows(n: int = 1024) -> Iterator[Row]:
-    """Yield a row for each library at 1024^3."""
+    """Yield a row for each library at 1024^3, with the ratio that this processor's limit would give."""
     import numpy as np
 
     from labkit import kernels
     from labkit.cost import cpu_times
+    from labkit.kernels import dispatch
 
     a, b = packed_pair(n, n, n)
     out = np.empty((n, n), np.int32)
     goals = {"torch int8 (_int_mm)": 4.0, "faiss (hammings)": 5.0, "numba": 3.0, "numpy.bitwise_count": 30.0}
     theirs, floats = peer_products(a, b, n), float32_products(n, n, n)
-    ours: Ways = {"ours": partial(kernels.xnor_matmul, a, b, n=n, out=out)}
+    words, run = limit(dispatch.current())
+    ours: Ways = {"ours": partial(kernels.xnor_matmul, a, b, n=n, out=out), "limit": run}
     seconds = cpu_times(ours | theirs | floats, rounds=ROUNDS)
+    top = 128 * words / seconds["limit"]
     for name in (fastest(seconds, floats), *theirs):
-        speed = f"{2 * n**3 / seconds[name] / 1e9:.0f} against {2 * n**3 / seconds['ours'] / 1e9:.0f} Gop/s"
-        yield f"signs {n}^3", name, ratio(seconds, name, goal=goals.get(name)), speed
+        speed = 2 * n**3 / seconds[name]
+        speeds = f"{speed / 1e9:.0f} against {2 * n**3 / seconds['ours'] / 1e9:.0f} Gop/s"
+        text = ratio(seconds, name, goal=goals.get(name))
+        yield f"signs {n}^3", versioned(name), text, f"{speeds}; at the limit {top / speed:.1f}x"
 
 
 def gemv_rows(n: int = 4096) -> Iterator[Row]:
@@ -215,7 +226,7 @@ def gemv_rows(n: int = 4096) -> Iterator[Row]:
     ours: Ways = {"ours": partial(kernels.xnor_matmul, a, b, n=n, out=np.empty((1, n), np.int32))}
     seconds = cpu_times(ours | theirs | floats, rounds=ROUNDS)
     for name in (fastest(seconds, floats), *theirs):
-        yield f"signs, 1 x {n} x {n}", name, ratio(seconds, name, goal=1.0 if name == "numba" else None), ""
+        yield f"signs, 1 x {n} x {n}", versioned(name), ratio(seconds, name, goal=1.0 if name == "numba" else None), ""
 
 
 def planes_rows(n: int = 1024) -> Iterator[Row]:

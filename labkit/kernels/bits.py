@@ -3,7 +3,6 @@
 from typing import Any
 
 import numpy as np
-import torch
 
 from labkit import checks
 from labkit.kernels import dispatch, twin
@@ -136,7 +135,8 @@ def xnor_matmul(a: np.ndarray, b: np.ndarray, *, n: int, out: np.ndarray | None 
     else:
         offset = np.arange(len(b)) * words  # where the rows of b begin
         weights = np.full((1, 1), -2, np.int32)
-        Product(a[None], b[None], offset, np.arange(words), weights, start=n).into(result, threads=threads)
+        product = Product(offset, np.arange(words), weights, rows=len(a), size=b.size, start=n)
+        product.into(a, b, result, threads=threads)
     return result
 
 
@@ -154,7 +154,7 @@ def numbers(x: Any, ndim: int, axes: str, *, exact: bool) -> np.ndarray:
 
     Where the values count and not only their signs, `exact`, integers beyond int32 are refused.
     """
-    x = np.asarray(x.detach().cpu() if isinstance(x, torch.Tensor) else x)
+    x = checks.plain(x, "x")
     if x.dtype.kind not in "iuf" or x.dtype.itemsize > 8:
         raise TypeError(f"x must hold integers or float16, float32 or float64, got dtype {x.dtype}")
     if x.ndim != ndim:
@@ -209,7 +209,7 @@ def clean(words: np.ndarray, n: int, *, axis: int = -1) -> np.ndarray:
 def check_thresholds(thresholds: Any, dtype: np.dtype, n: int) -> np.ndarray:
     if thresholds is None:
         return np.zeros(n, dtype)
-    t = np.asarray(thresholds.detach().cpu() if isinstance(thresholds, torch.Tensor) else thresholds)
+    t = checks.plain(thresholds, "thresholds")
     if t.dtype.kind not in ("iu" if dtype.kind == "i" else "iuf"):
         wanted = "integers, as x does (x < t is x < ceil(t) then)" if dtype.kind == "i" else "numbers"
         raise TypeError(f"thresholds must hold {wanted}, got dtype {t.dtype}")

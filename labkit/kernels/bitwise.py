@@ -50,10 +50,7 @@ def bit_planes(x: Any, *, bits: int) -> np.ndarray:
     >>> bit_planes([1, 2, 3], bits=2).tolist()
     [[5], [6]]
     """
-    bits = checks.integer(bits, "bits", low=1, high=BITS_MAX)
-    x = _unsigned(x, "x", bits)
-    planes = (x >> np.arange(bits)[:, None]) & 1  # (bits, n)
-    return twin.to_words(planes)
+    return _planes(x, "x", bits, "bits")
 
 
 def bitserial_dot(x: Any, y: Any, M: int, K: int) -> int:
@@ -70,7 +67,7 @@ def bitserial_dot(x: Any, y: Any, M: int, K: int) -> int:
     10
     """
     _check_lengths(x, y)
-    c, d = bit_planes(x, bits=M), bit_planes(y, bits=K)
+    c, d = _planes(x, "x", M, "M"), _planes(y, "y", K, "K")  # bits of x and y, packed
     total = 0
     for m in range(M):
         for k in range(K):
@@ -85,7 +82,8 @@ def popcount(words: np.ndarray) -> int:
     4
     """
     if not isinstance(words, np.ndarray) or words.dtype.kind != "u":
-        raise TypeError(f"words must be an array of unsigned integers, got {getattr(words, 'dtype', type(words))}")
+        got = words.dtype if isinstance(words, np.ndarray) else type(words).__name__
+        raise TypeError(f"words must be an array of unsigned integers, got {got}")
     return int(np.bitwise_count(words).sum(dtype=np.int64))
 
 
@@ -102,15 +100,31 @@ def tail_mask(n: int) -> np.ndarray:
 
 
 def _check_lengths(x: Any, y: Any) -> int:
-    """Return the length that two vectors share."""
-    shapes = np.shape(x), np.shape(y)
-    if len(shapes[0]) != 1 or shapes[0] != shapes[1] or not shapes[0][0]:
-        raise ValueError(f"x and y must be vectors of one length of at least 1, got shapes {shapes[0]} and {shapes[1]}")
-    return shapes[0][0]
+    """Return the length that two vectors of numbers share."""
+    x, y = (_numbers(vector, name) for vector, name in ((x, "x"), (y, "y")))
+    if x.ndim != 1 or x.shape != y.shape or not x.size:
+        raise ValueError(f"x and y must be vectors of one length of at least 1, got shapes {x.shape} and {y.shape}")
+    return len(x)
+
+
+def _numbers(x: Any, name: str) -> np.ndarray:
+    x = checks.plain(x, name)
+    if x.dtype.kind not in "iuf":
+        raise TypeError(f"{name} must hold numbers, got dtype {x.dtype}")
+    if np.isnan(x).any():
+        raise ValueError(f"{name} must not hold NaN, got {np.count_nonzero(np.isnan(x))} NaN entries")
+    return x
+
+
+def _planes(x: Any, name: str, bits: Any, name_of_bits: str) -> np.ndarray:
+    """Return `bit_planes`, in whose errors the arguments have these names."""
+    bits = checks.integer(bits, name_of_bits, low=1, high=BITS_MAX)
+    planes = (_unsigned(x, name, bits) >> np.arange(bits)[:, None]) & 1  # (bits, n)
+    return twin.to_words(planes)
 
 
 def _unsigned(x: Any, name: str, bits: int) -> np.ndarray:
-    x = np.asarray(x)
+    x = checks.plain(x, name)
     if x.dtype.kind not in "iu":
         raise TypeError(f"{name} must hold integers, got dtype {x.dtype}")
     if x.ndim != 1 or not x.size:

@@ -88,7 +88,7 @@ def accepts(flags: Sequence[str]) -> bool:
 
 
 def _strings(flags: Sequence[str]) -> tuple[str, ...]:
-    if isinstance(flags, str) or not all(isinstance(flag, str) for flag in flags):
+    if not isinstance(flags, list | tuple) or not all(isinstance(flag, str) for flag in flags):
         raise TypeError(f"flags must be a list of strings, got {flags!r}")
     return tuple(flags)
 

@@ -8,11 +8,12 @@ import numpy as np
 from labkit import checks
 from labkit.kernels import dispatch, twin
 from labkit.kernels.bits import KINDS, N_MAX, check_thresholds, clean, n_words, no_nan, numbers, words_dtype
-from labkit.kernels.dispatch import lib, pointer
+from labkit.kernels.dispatch import ffi, lib, pointer
 from labkit.kernels.product import Product
 from labkit.kernels.threads import check_threads, split
 
 Pair = tuple[int, int]
+Window = tuple[int, Pair, Pair, Pair, Pair]  # groups of channels; image, kernel, stride, dilation
 
 
 def pack_bits_nchw(x: Any, *, thresholds: Any = None, threads: int = 1) -> np.ndarray:
@@ -41,21 +42,24 @@ def pack_bits_nchw(x: Any, *, thresholds: Any = None, threads: int = 1) -> np.nd
     >>> pack_bits_nchw([[[[1.0, -1.0]], [[-1.0, -1.0]]]]).tolist()
     [[[[2, 3]]]]
     """
+    return _pack(x, thresholds, (0, 0), check_threads(threads))
+
+
+def _pack(x: Any, thresholds: Any, padding: Pair, threads: int) -> np.ndarray:
+    """Return the signs of images as words with a border of 0, the sign +1."""
     x = numbers(x, 4, "(images, channels, height, width)", exact=thresholds is not None)
     t = check_thresholds(thresholds, x.dtype, x.shape[1])
-    threads = check_threads(threads)
     if dispatch.current() == dispatch.TWIN:
-        return twin.pack_bits_nchw(no_nan(x), t)
+        return _padded(twin.pack_bits_nchw(no_nan(x), t), padding)
+    (down, right), (count, channels, height, width) = padding, x.shape
+    stride, groups = width + 2 * right, n_words(channels)
+    words = np.zeros((count, groups, height + 2 * down, stride), np.uint64)
     name, ctype = KINDS[x.dtype.str[1:]]
-    words = np.empty((len(x), n_words(x.shape[1]), *x.shape[2:]), np.uint64)
     pack, level = getattr(lib, f"labkit_pack_nchw_{name}"), dispatch.index()
+    images = ffi.new("struct labkit_images *", [channels, height, width, stride, (height + 2 * down) * stride])
     views, into = (pointer(x, ctype), pointer(t, ctype)), pointer(words, "uint64_t[]")
-    sizes = x.shape[1], x.shape[2] * x.shape[3]
-    if any(
-        split(
-            lambda first, last: pack(level, *views, first, last, *sizes, into), words.shape[0] * words.shape[1], threads
-        )
-    ):
+    inside = into + (down * stride + right)
+    if any(split(lambda first, last: pack(level, *views, first, last, images, inside), count * groups, threads)):
         no_nan(x)
     return words
 
@@ -126,39 +130,48 @@ def binary_conv2d(
     [[[[0, 2, 0, -2]]]]
     """
     threads = check_threads(threads)
-    geometry = _pair(stride, "stride", 1), _pair(dilation, "dilation", 1)
+    stride, dilation, padding = _pair(stride, "stride", 1), _pair(dilation, "dilation", 1), _pair(padding, "padding", 0)
     channels = _channels(x, weight, channels)
-    weight = _operand(weight, "weight", channels, 1)
-    x = _padded(_operand(x, "x", channels, threads), _pair(padding, "padding", 0))
+    weight = _operand(weight, "weight", channels, (0, 0), 1)
+    x = _operand(x, "x", channels, padding, threads)
     count, groups, height, width = x.shape
     outputs, _, *kernel = weight.shape
+    window = groups, (height, width), tuple(kernel), stride, dilation
+    (rows, columns), *_ = _window(*window)
     n = checks.integer(channels * kernel[0] * kernel[1], "channels * kernel height * kernel width", low=0, high=N_MAX)
-    (rows, columns), offset, step = _window(groups, (height, width), tuple(kernel), *geometry)
     result = np.empty((count, outputs, rows, columns), np.int32)
-    x, weight = x.reshape(count, groups * height * width), weight.reshape(outputs, len(step))
-    _convolve(x, weight, offset, step, n, result, threads)
+    if dispatch.current() == dispatch.TWIN:
+        _convolve_twin(x, weight, window, n, result)
+    else:
+        _convolve(x, weight, _product(window, outputs, n), result, threads)
     return result
 
 
-def _convolve(
-    x: np.ndarray, weight: np.ndarray, offset: np.ndarray, step: np.ndarray, n: int, result: np.ndarray, threads: int
-) -> None:
-    """Write the convolution of each image, words (N, size), with the rows of `weight` (M, words) into `result`."""
-    if dispatch.current() == dispatch.TWIN:
-        for image, into in zip(x, result, strict=True):
-            patches = image[offset[:, None] + step]  # (H' W', words)
-            into[...] = (n - 2 * twin.differing(weight, patches)).reshape(into.shape)
-        return
-    flat = result.reshape(len(x), len(weight), len(offset))
-    a, weights = weight[None], np.full((1, 1), -2, np.int32)
+def _convolve(x: np.ndarray, weight: np.ndarray, product: Product, result: np.ndarray, threads: int) -> None:
+    """Write the convolution of each image with `weight` into `result`."""
+    level = dispatch.index()
     inner = 1 if len(x) >= threads else threads  # threads share the images, or else the pixels of each
 
     def images(first: int, last: int) -> None:
         for i in range(first, last):
-            Product(a, x[i : i + 1], offset, step, weights, start=n).into(flat[i], threads=inner, level=level)
+            product.into(weight, x[i], result[i], threads=inner, level=level)
 
-    level = dispatch.index()
     split(images, len(x), threads if inner == 1 else 1)
+
+
+def _convolve_twin(x: np.ndarray, weight: np.ndarray, window: Window, n: int, result: np.ndarray) -> None:
+    _, offset, step = _window(*window)
+    for image, into in zip(x, result, strict=True):
+        patches = image.ravel()[offset[:, None] + step]  # (H' W', words)
+        into[...] = (n - 2 * twin.differing(weight.reshape(len(weight), patches.shape[1]), patches)).reshape(into.shape)
+
+
+@lru_cache(maxsize=64)
+def _product(window: Window, outputs: int, n: int) -> Product:
+    groups, (height, width), *_ = window
+    _, offset, step = _window(*window)
+    weights = np.full((1, 1), -2, np.int32)
+    return Product(offset, step, weights, rows=outputs, size=groups * height * width, start=n)
 
 
 @lru_cache(maxsize=64)
@@ -183,24 +196,33 @@ def _is_packed(x: Any) -> bool:
 
 def _channels(x: Any, weight: Any, channels: int | None) -> int:
     """Return the number of channels on which everything that tells it agrees."""
-    told = {"channels": channels} if channels is not None else {}
-    for name, value in {"x": x, "weight": weight}.items():
-        if not _is_packed(value):
-            shape = value.shape if hasattr(value, "shape") else np.shape(value)
-            if len(shape) != 4:
-                raise ValueError(f"{name} must have 4 dimensions, got shape {tuple(shape)}")
-            told[name] = shape[1]
-    if not told:
+    if channels is not None:
+        channels = checks.integer(channels, "channels", low=0, high=N_MAX)
+    told = {"channels": channels, "x": _channels_of(x, "x"), "weight": _channels_of(weight, "weight")}
+    counts = {value for value in told.values() if value is not None}
+    if not counts:
         raise ValueError("channels must be given where x and weight are both packed")
-    if len(set(told.values())) > 1:
-        raise ValueError(f"the numbers of channels must agree, got {told}")
-    return checks.integer(next(iter(told.values())), "channels", low=0, high=N_MAX)
+    if len(counts) > 1:
+        known = {name: value for name, value in told.items() if value is not None}
+        raise ValueError(f"the numbers of channels must agree, got {known}")
+    return counts.pop()
 
 
-def _operand(x: Any, name: str, channels: int, threads: int) -> np.ndarray:
+def _channels_of(x: Any, name: str) -> int | None:
+    """Return how many channels x has, or None where it is packed."""
     if _is_packed(x):
-        return _images(x, name, channels)
-    return pack_bits_nchw(x, threads=threads)
+        return None
+    shape = x.shape if hasattr(x, "shape") else checks.plain(x, name).shape
+    if len(shape) != 4:
+        raise ValueError(f"{name} must have 4 dimensions, got shape {tuple(shape)}")
+    return shape[1]
+
+
+def _operand(x: Any, name: str, channels: int, padding: Pair, threads: int) -> np.ndarray:
+    """Return x as words, with its border."""
+    if _is_packed(x):
+        return _padded(_images(x, name, channels), padding)
+    return _pack(x, None, padding, threads)
 
 
 def _images(words: Any, name: str, channels: int) -> np.ndarray:

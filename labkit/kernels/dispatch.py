@@ -99,9 +99,10 @@ def _names(library: Any) -> tuple[str, ...]:
 
 
 def _offered(level: str, name: str) -> str:
-    if level in levels():
+    if isinstance(level, str) and level in levels():
         return level
-    reason = "which this processor does not support" if level in _compiled() else "which is not a level of this build"
+    known = isinstance(level, str) and level in _compiled()
+    reason = "which this processor does not support" if known else "which is not a level of this build"
     missing = f" (no compiled kernels: {MISSING})" if MISSING else ""
     raise ValueError(f"{name} is {level!r}, {reason}; allowed: {', '.join(map(repr, levels()))}{missing}")
 

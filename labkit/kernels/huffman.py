@@ -214,7 +214,7 @@ def _lengths(lengths: Any) -> np.ndarray:
 
 
 def _integers(values: Any, name: str) -> np.ndarray:
-    values = np.asarray(values)
+    values = checks.plain(values, name)
     if values.dtype.kind not in "iu":
         raise TypeError(f"{name} must hold integers, got dtype {values.dtype}")
     if values.ndim != 1 or not 1 <= len(values) <= SYMBOLS_MAX:
@@ -223,7 +223,7 @@ def _integers(values: Any, name: str) -> np.ndarray:
 
 
 def _symbols(symbols: Any, n_symbols: int) -> np.ndarray:
-    symbols = np.asarray(symbols)
+    symbols = checks.plain(symbols, "symbols")
     if symbols.dtype.kind not in "iu":
         raise TypeError(f"symbols must hold integers, got dtype {symbols.dtype}")
     if symbols.ndim != 1:
@@ -234,7 +234,7 @@ def _symbols(symbols: Any, n_symbols: int) -> np.ndarray:
 
 
 def _bytes(data: Any) -> np.ndarray:
-    data = np.frombuffer(data, np.uint8) if isinstance(data, bytes | bytearray) else np.asarray(data)
+    data = np.frombuffer(data, np.uint8) if isinstance(data, bytes | bytearray) else checks.plain(data, "data")
     if data.dtype.kind not in "iu":
         raise TypeError(f"data must hold bytes, got dtype {data.dtype}")
     if data.ndim != 1:

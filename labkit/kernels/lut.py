@@ -39,13 +39,13 @@ class LUT:
         if isinstance(table, int) and not isinstance(table, bool):
             number = checks.integer(table, "truth_table", low=0, high=2**rows - 1)
             table = tuple(number >> r & 1 for r in range(rows))
-        object.__setattr__(self, "truth_table", truth_table(table, n_inputs=self.k))
+        object.__setattr__(self, "truth_table", truth_table(table, n_inputs=self.k, name="truth_table"))
 
     def __call__(self, *inputs: Any) -> Any:
         """Return the bit for k inputs: 0 and 1, or arrays of them."""
         if len(inputs) != self.k:
             raise TypeError(f"a LUT of {self.k} inputs takes {self.k} bits, got {len(inputs)}")
-        row = sum(np.asarray(x, int) << i for i, x in enumerate(inputs))
+        row = sum(_bits(x, f"input {i}").astype(int) << i for i, x in enumerate(inputs))
         bits = np.asarray(self.truth_table, np.uint8)[row]
         return int(bits) if np.ndim(bits) == 0 else bits
 
@@ -73,9 +73,9 @@ class LutNetwork:
 
     def __call__(self, bits: Any) -> np.ndarray:
         """Return the outputs (..., n_outputs) as uint8 for input bits (..., n_inputs)."""
-        bits = np.asarray(bits)
-        if bits.dtype.kind not in "biu" or bits.shape[-1:] != (self.n_inputs,) or ((bits != 0) & (bits != 1)).any():
-            raise ValueError(f"bits must be 0 or 1 in shape (..., {self.n_inputs}), got {bits.dtype} {bits.shape}")
+        bits = _bits(bits, "bits")
+        if bits.shape[-1:] != (self.n_inputs,):
+            raise ValueError(f"bits must have shape (..., {self.n_inputs}), got {bits.shape}")
         wires = list(np.moveaxis(bits.astype(np.uint8), -1, 0))
         for cell in self.cells:
             values = cell.lut(*(wires[w] for w in cell.inputs)) if cell.inputs else cell.lut()
@@ -110,17 +110,23 @@ def functions(k: int) -> int:
     return 2 ** (2 ** checks.integer(k, "k", low=0, high=K_MAX))
 
 
-def truth_table(rows: Sequence[int], *, n_inputs: int) -> Table:
-    """Return rows as a tuple of 2^n_inputs bits; raises TypeError or ValueError if they are not."""
+def truth_table(rows: Sequence[int], *, n_inputs: int, name: str = "rows") -> Table:
+    """Return rows as a tuple of 2^n_inputs bits; raises TypeError or ValueError, about `name`, if they are not."""
     n_inputs = checks.integer(n_inputs, "n_inputs", low=0, high=INPUTS_MAX)
-    if isinstance(rows, str) or not np.iterable(rows):
-        raise TypeError(f"truth_table must be an integer or a list of bits, got {rows!r}")
-    table = tuple(rows)
-    if len(table) != 2**n_inputs or any(bit not in (0, 1) for bit in table):
-        raise ValueError(
-            f"truth_table must hold {2**n_inputs} bits for {n_inputs} inputs, got {len(table)}: {table[:8]}"
-        )
-    return tuple(map(int, table))
+    table = _bits(rows, name)
+    if table.shape != (2**n_inputs,):
+        raise ValueError(f"{name} must hold {2**n_inputs} bits for {n_inputs} inputs, got shape {table.shape}")
+    return tuple(table.astype(int).tolist())
+
+
+def _bits(x: Any, name: str) -> np.ndarray:
+    """Return an array of 0 and 1, of bools or integers."""
+    bits = checks.plain(x, name)
+    if bits.dtype.kind not in "biu" and bits.size:
+        raise TypeError(f"{name} must hold bits, 0 and 1 as integers or bools, got dtype {bits.dtype}")
+    if ((bits != 0) & (bits != 1)).any():
+        raise ValueError(f"{name} must hold bits, 0 and 1, got {bits.min()} to {bits.max()}")
+    return bits
 
 
 class _Builder:
@@ -254,7 +260,7 @@ def _multiplexer(builder: _Builder, f: Table, inputs: tuple[int, ...]) -> int:
 
 def _parts(f: Table, chosen: tuple[int, ...]) -> list[Table]:
     """Return the cofactors of f for all values of the chosen inputs."""
-    return [cofactor(f, chosen, row) for row in _rows(len(chosen))]
+    return [_cofactor(f, chosen, row) for row in _rows(len(chosen))]
 
 
 def _size(f: Table, chosen: tuple[int, ...]) -> int:
@@ -265,9 +271,24 @@ def _size(f: Table, chosen: tuple[int, ...]) -> int:
 def cofactor(f: Sequence[int], chosen: Sequence[int], bits: Sequence[int]) -> Table:
     """Return what a truth table becomes when the inputs `chosen` (in rising order) are held at `bits`.
 
+    Raises TypeError or ValueError where these are no inputs of f, or not one bit for each.
+
     >>> cofactor([0, 1, 1, 0], [1], [1])  # the exclusive or with x_1 = 1
     (1, 0)
     """
+    table, held = _bits(f, "f"), _bits(bits, "bits")
+    n_inputs = table.size.bit_length() - 1
+    if table.shape != (2**n_inputs,) or n_inputs < 1:
+        raise ValueError(f"f must hold 2, 4, 8, ... bits, got shape {table.shape}")
+    wanted = [checks.integer(i, "chosen", low=0, high=n_inputs - 1) for i in checks.plain(chosen, "chosen").ravel()]
+    if wanted != sorted(set(wanted)):
+        raise ValueError(f"chosen must be in rising order, got {wanted}")
+    if held.shape != (len(wanted),):
+        raise ValueError(f"bits must hold one bit for each of {len(wanted)} inputs, got shape {held.shape}")
+    return _cofactor(tuple(table.tolist()), wanted, held.tolist())
+
+
+def _cofactor(f: Sequence[int], chosen: Sequence[int], bits: Sequence[int]) -> Table:
     held = sum(bit << i for i, bit in zip(chosen, bits, strict=True))
     mask = sum(1 << i for i in chosen)
     return tuple(value for row, value in enumerate(f) if row & mask == held)
@@ -276,7 +297,7 @@ def cofactor(f: Sequence[int], chosen: Sequence[int], bits: Sequence[int]) -> Ta
 def _needed(f: Table, inputs: tuple[int, ...]) -> tuple[Table, tuple[int, ...]]:
     """Leave out the inputs on which f does not depend."""
     for i in reversed(range(len(inputs))):
-        zero, one = cofactor(f, (i,), (0,)), cofactor(f, (i,), (1,))
+        zero, one = _cofactor(f, (i,), (0,)), _cofactor(f, (i,), (1,))
         if zero == one:
             f, inputs = zero, inputs[:i] + inputs[i + 1 :]
     return f, inputs

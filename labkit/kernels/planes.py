@@ -35,17 +35,7 @@ def pack_planes(q: Any, *, bits: int, signed: bool = False) -> np.ndarray:
     >>> pack_planes([[1, 2, 3]], bits=2).tolist()
     [[[5]], [[6]]]
     """
-    bits = checks.integer(bits, "bits", low=1, high=BITS_MAX)
-    q = np.asarray(q)
-    if q.dtype.kind not in "iu":
-        raise TypeError(f"q must hold integers, got dtype {q.dtype}")
-    if q.ndim != 2:
-        raise ValueError(f"q must have 2 dimensions (rows, numbers in a row), got shape {q.shape}")
-    low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
-    if q.size and not low <= int(q.min()) <= int(q.max()) <= high:
-        kind = "signed" if signed else "unsigned"
-        raise ValueError(f"q must lie in [{low}, {high}], as {bits} {kind} bits allow, got {q.min()} to {q.max()}")
-    return twin.pack_planes(q, bits)
+    return twin.pack_planes(check_integers(q, "q", bits=bits, signed=signed), bits)
 
 
 def unpack_planes(planes: np.ndarray, *, n: int, signed: bool = False) -> np.ndarray:
@@ -70,7 +60,7 @@ def unpack_planes(planes: np.ndarray, *, n: int, signed: bool = False) -> np.nda
     """
     n = checks.integer(n, "n", low=0, high=N_MAX)
     planes = _planes(planes, "planes", n)
-    weights = plane_weights(len(planes), signed)
+    weights = plane_weights(len(planes), checks.flag(signed, "signed"))
     return sum(weight * (twin.unpack_bits(plane, n=n) < 0) for weight, plane in zip(weights, planes, strict=True))
 
 
@@ -112,8 +102,27 @@ def bitserial_matmul(
     result = np.empty((a.shape[1], b.shape[1]), np.int32)
     words = a.shape[2]
     offset = np.arange(b.shape[1]) * words  # where the rows of a plane begin
-    Product(a, b, offset, np.arange(words), weights, use_and=True).into(result, threads=threads)
+    product = Product(offset, np.arange(words), weights, rows=a.shape[1], size=b[0].size, use_and=True)
+    product.into(a, b, result, threads=threads)
     return result
+
+
+def check_integers(q: Any, name: str, *, bits: Any, signed: Any = False) -> np.ndarray:
+    """Return a matrix of integers that so many bits can hold, or raise a TypeError or ValueError.
+
+    >>> check_integers([[1, 2, 3]], "q", bits=2).shape
+    (1, 3)
+    """
+    bits, q = checks.integer(bits, "bits", low=1, high=BITS_MAX), checks.plain(q, name)
+    if q.dtype.kind not in "iu":
+        raise TypeError(f"{name} must hold integers, got dtype {q.dtype}")
+    if q.ndim != 2:
+        raise ValueError(f"{name} must have 2 dimensions (rows, numbers in a row), got shape {q.shape}")
+    low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if checks.flag(signed, "signed") else (0, 2**bits - 1)
+    if q.size and not low <= int(q.min()) <= int(q.max()) <= high:
+        kind = "signed" if signed else "unsigned"
+        raise ValueError(f"{name} must lie in [{low}, {high}], as {bits} {kind} bits allow, got {q.min()} to {q.max()}")
+    return q
 
 
 def plane_weights(bits: int, signed: bool) -> np.ndarray:

@@ -1,6 +1,6 @@
 """The call of the C driver that all products of bits share: signs, bit planes and convolutions."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -9,47 +9,70 @@ from labkit.kernels.dispatch import ffi, lib, pointer
 from labkit.kernels.threads import split
 
 TILE = 64  # no level has more columns or rows in a tile
+JOB = "struct labkit_product *"
 
 
-class Product(NamedTuple):
+class Product:
     """start + the sum over planes x, y of weights[x, y] popcount(a[x, i] ^ b[y] at column j); & for ^ with use_and.
 
-    Word k of column j of plane y is b[y].flat[offset[j] + step[k]]. All is trusted: the caller has checked that every
-    word lies inside, and that all arrays are contiguous.
+    Word k of column j of plane y is b[y].flat[offset[j] + step[k]]. All that does not change from matrix to matrix is
+    told once, here. All is trusted: the caller has checked that every word lies inside, and that all arrays are
+    contiguous.
+
+    offset : int64 (p,); step : int64 (words,); weights : int32 (planes of a, planes of b)
+    rows : of a plane of a; size : words of a plane of b
     """
 
-    a: np.ndarray  # uint64 (planes of a, m, words)
-    b: np.ndarray  # uint64 (planes of b, any size)
-    offset: np.ndarray  # int64 (p,)
-    step: np.ndarray  # int64 (words,)
-    weights: np.ndarray  # int32 (planes of a, planes of b)
-    start: int = 0
-    use_and: bool = False
+    def __init__(
+        self,
+        offset: np.ndarray,
+        step: np.ndarray,
+        weights: np.ndarray,
+        *,
+        rows: int,
+        size: int,
+        start: int = 0,
+        use_and: bool = False,
+    ) -> None:
+        self._arrays = offset, step, weights  # C only points to them, so that they must live as long as this
+        self._job = ffi.new(JOB, {"m": rows, "p": len(offset), "words": len(step), "stride": len(offset)})
+        self._job.offset, self._job.step = (pointer(places, "int64_t[]") for places in (offset, step))
+        self._job.weights = pointer(weights, "int32_t[]")
+        self._job.a_planes, self._job.b_planes = weights.shape
+        self._job.a_plane, self._job.b_plane = rows * len(step), size
+        self._job.start, self._job.use_and = start, use_and
 
-    def into(self, result: np.ndarray, *, threads: int = 1, level: int | None = None) -> None:
-        """Write the product into `result`, int32 (m, p). Threads share the columns, or the rows if there are more.
+    def into(
+        self, a: np.ndarray, b: np.ndarray, result: np.ndarray, *, threads: int = 1, level: int | None = None
+    ) -> None:
+        """Write the product of a, uint64 (planes, rows, words), and b, uint64 (planes, size), into int32 (rows, p).
 
-        `level` is `dispatch.index()` of the thread that asked, which other threads do not know.
+        Threads share the columns, or the rows if there are more. `level` is `dispatch.index()` of the thread that
+        asked, which other threads do not know.
         """
         level = dispatch.index() if level is None else level
-        m, p = result.shape
-        views = self._views(result)
-
-        def part(i: int, rows: int, j: int, columns: int) -> None:
-            at = [views[0] + i * self.a.shape[2], views[1], views[2] + j, *views[3:5], views[5] + i * p + j]
-            lib.labkit_product(level, ffi.new("struct labkit_product *", [*at, rows, columns, *self._sizes(p)]))
-
-        if p >= m:
-            split(lambda first, last: part(0, m, first, last - first), p, threads, multiple=TILE)
+        views = pointer(a, "uint64_t[]"), pointer(b, "uint64_t[]"), pointer(result, "int32_t[]")
+        job = ffi.new(JOB, self._job[0])
+        job.a, job.b, job.result = views
+        if threads == 1:
+            lib.labkit_product(level, job)
+        elif job.p >= job.m:
+            split(lambda first, last: _columns(level, job, first, last), job.p, threads, multiple=TILE)
         else:
-            split(lambda first, last: part(first, last - first, 0, p), m, threads, multiple=TILE)
+            split(lambda first, last: _rows(level, job, first, last), job.m, threads, multiple=TILE)
 
-    def _views(self, result: np.ndarray) -> list[Any]:
-        words = [pointer(array, "uint64_t[]") for array in (self.a, self.b)]
-        places = [pointer(array, "int64_t[]") for array in (self.offset, self.step)]
-        return words + places + [pointer(array, "int32_t[]") for array in (self.weights, result)]
 
-    def _sizes(self, stride: int) -> list[int]:
-        """Return what follows m and p in struct labkit_product."""
-        planes, m, words = self.a.shape
-        return [words, stride, planes, m * words, len(self.b), self.b[0].size, self.start, self.use_and]
+def _columns(level: int, job: Any, first: int, last: int) -> None:
+    part = ffi.new(JOB, job[0])
+    part.offset += first
+    part.result += first
+    part.p = last - first
+    lib.labkit_product(level, part)
+
+
+def _rows(level: int, job: Any, first: int, last: int) -> None:
+    part = ffi.new(JOB, job[0])
+    part.a += first * part.words
+    part.result += first * part.stride
+    part.m = last - first
+    lib.labkit_product(level, part)

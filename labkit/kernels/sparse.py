@@ -3,8 +3,8 @@
 from typing import Any
 
 import numpy as np
-import torch
 
+from labkit import checks
 from labkit.kernels import dispatch, sparse_twin
 from labkit.kernels.dispatch import lib, pointer
 from labkit.kernels.threads import check_threads, split
@@ -41,7 +41,7 @@ def csr_matvec(A: np.ndarray, IA: np.ndarray, JA: np.ndarray, x: Any, *, threads
     array([ 0., 85., 300., 60.])
     """
     x = _dense(x, A, "x", ndim=1)
-    parts = _checked(A, IA, JA, len(x))
+    parts = _checked(A, IA, JA, "x", len(x))
     threads = check_threads(threads)
     if dispatch.current() == dispatch.TWIN:
         return sparse_twin.csr_matvec(*parts, x)
@@ -78,7 +78,7 @@ def csr_matmul(A: np.ndarray, IA: np.ndarray, JA: np.ndarray, X: Any, *, threads
     array([ 0., 85., 300., 60.])
     """
     X = _dense(X, A, "X", ndim=2)
-    parts = _checked(A, IA, JA, len(X))
+    parts = _checked(A, IA, JA, "X", len(X))
     threads = check_threads(threads)
     if dispatch.current() == dispatch.TWIN:
         return sparse_twin.csr_matmul(*parts, X)
@@ -95,7 +95,7 @@ def _dense(x: Any, A: Any, name: str, *, ndim: int) -> np.ndarray:
     if not isinstance(A, np.ndarray) or A.dtype not in CTYPES:
         got = f"dtype {A.dtype}" if isinstance(A, np.ndarray) else type(A).__name__
         raise TypeError(f"A must be an array of float32 or float64, got {got}")
-    x = np.asarray(x.detach().cpu() if isinstance(x, torch.Tensor) else x)
+    x = checks.plain(x, name)
     if x.dtype.kind not in "biuf":
         raise TypeError(f"{name} must hold real numbers, got dtype {x.dtype}")
     if x.ndim != ndim:
@@ -103,8 +103,8 @@ def _dense(x: Any, A: Any, name: str, *, ndim: int) -> np.ndarray:
     return _laid_out(x.astype(A.dtype, copy=False))
 
 
-def _checked(A: np.ndarray, IA: Any, JA: Any, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return A, IA and JA as C reads them if they are a sparse matrix with n columns: C goes where they point."""
+def _checked(A: np.ndarray, IA: Any, JA: Any, factor: str, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return A, IA and JA as C reads them if all columns are below n, as `factor` has rows: C goes where they point."""
     for name, array in {"IA": IA, "JA": JA}.items():
         if not isinstance(array, np.ndarray) or array.dtype != np.int32:
             got = f"dtype {array.dtype}" if isinstance(array, np.ndarray) else type(array).__name__
@@ -114,7 +114,7 @@ def _checked(A: np.ndarray, IA: Any, JA: Any, n: int) -> tuple[np.ndarray, np.nd
     if IA.ndim != 1 or len(IA) == 0:
         raise ValueError(f"IA must have shape (rows + 1,), got {IA.shape}")
     A, IA, JA = _laid_out(A), _laid_out(IA), _laid_out(JA)
-    _check_places(IA, JA, n)
+    _check_places(IA, JA, factor, n)
     return A, IA, JA
 
 
@@ -124,7 +124,7 @@ def _laid_out(array: np.ndarray) -> np.ndarray:
     return array if good else np.require(array, array.dtype.newbyteorder("="), ["C", "A"])
 
 
-def _check_places(IA: np.ndarray, JA: np.ndarray, n: int) -> None:
+def _check_places(IA: np.ndarray, JA: np.ndarray, factor: str, n: int) -> None:
     if dispatch.current() == dispatch.TWIN:
         descends = IA[0] != 0 or IA[-1] != len(JA) or (np.diff(IA) < 0).any()
         found = 1 if descends else 2 * int(((JA < 0) | (n <= JA)).any())
@@ -134,7 +134,8 @@ def _check_places(IA: np.ndarray, JA: np.ndarray, n: int) -> None:
     if found == 1:
         raise ValueError(f"IA must ascend from 0 to the {len(JA)} numbers stored, got {IA}")
     if found == 2:
-        raise ValueError(f"JA must hold columns from 0 to {n - 1}, got {JA.min()} to {JA.max()}")
+        wanted = f"columns from 0 to {n - 1}, as {factor} has {n} rows" if n else f"none, as {factor} has no rows"
+        raise ValueError(f"JA must hold {wanted}, got {JA.min()} to {JA.max()}")
 
 
 def _kernel(name: str, A: np.ndarray, IA: np.ndarray, JA: np.ndarray) -> tuple[Any, tuple[Any, ...], str]:

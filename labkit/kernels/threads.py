@@ -29,8 +29,8 @@ def split(call: Callable[[int, int], Any], count: int, threads: int, *, multiple
     [(0, 4), (4, 10)]
     """
     blocks = -(-count // multiple)
-    parts = max(1, min(threads, blocks))
-    if parts == 1:
+    parts = min(threads, blocks)
+    if parts <= 1:
         return [call(0, count)]
     bounds = [min(count, multiple * (blocks * part // parts)) for part in range(parts)] + [count]
     pairs = list(itertools.pairwise(bounds))

@@ -12,6 +12,7 @@ from labkit.kernels.threads import check_threads, split
 PANEL = 16  # filters side by side, and the multiple that channels are padded to
 TILES = 54  # of a block, as in csrc/winograd.c
 SIZES = 2, 4
+PADDING_MAX = 4096  # more would be a slip, and could ask for more memory than there is
 
 
 def winograd_kernel(w: Any, *, m: int) -> np.ndarray:
@@ -76,7 +77,7 @@ def winograd_conv2d(
     [9.0, 9.0, 9.0]
     """
     m, x, w = _tile(m), _array(x, "x"), _array(w, "w")
-    padding, threads = checks.integer(padding, "padding", low=0), check_threads(threads)
+    padding, threads = checks.integer(padding, "padding", low=0, high=PADDING_MAX), check_threads(threads)
     if w.shape[1:] != (x.shape[1], 3, 3):
         raise ValueError(f"w must have shape (K, {x.shape[1]}, 3, 3), got {w.shape}")
     height, width = (n + 2 * padding - 2 for n in x.shape[2:])
@@ -128,6 +129,7 @@ def _array(x: Any, name: str) -> np.ndarray:
 def _checked(transformed: Any, shape: tuple[int, ...], m: int) -> np.ndarray:
     wanted = ((m + 2) ** 2, _padded(shape[0]) // PANEL, _padded(shape[1]), PANEL)
     if not isinstance(transformed, np.ndarray) or transformed.shape != wanted or transformed.dtype != np.float32:
-        got = f"{np.shape(transformed)} of {getattr(transformed, 'dtype', type(transformed).__name__)}"
+        got = type(transformed).__name__
+        got = f"{transformed.shape} of {transformed.dtype}" if isinstance(transformed, np.ndarray) else got
         raise ValueError(f"transformed must have shape {wanted} of float32, got {got}")
     return np.ascontiguousarray(transformed)

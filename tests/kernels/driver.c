@@ -62,31 +62,56 @@ static void check_pack(int level, int64_t m, int64_t n, int with_nan)
     free(x), free(y), free(z), free(s), free(t), free(u), free(fx), free(fy), free(fz);
 }
 
-static void check_pack_nchw(int level, int64_t images, int64_t channels, int64_t pixels, int with_nan)
+/* Words stay away from the border, which keeps what it held. */
+static void expect_images(const uint64_t *words, const float *x, const float *s, int64_t images,
+                          const struct labkit_images *as, int border, int level)
 {
-    const int64_t groups = (channels + 63) / 64, size = images * channels * pixels;
+    const int64_t groups = (as->channels + 63) / 64, tall = as->height + 2 * border;
+    for (int64_t u = 0; u < images * groups; u++)
+        for (int64_t i = 0; i < tall; i++)
+            for (int64_t j = 0; j < as->stride; j++) {
+                const uint64_t word = words[u * as->plane + i * as->stride + j];
+                const int64_t row = i - border, column = j - border;
+                uint64_t right = 77;
+                if (row >= 0 && row < as->height && column >= 0 && column < as->width) {
+                    right = 0;
+                    for (int64_t c = 64 * (u % groups); c < as->channels && c < 64 * (u % groups) + 64; c++)
+                        if (below(x[((u / groups * as->channels + c) * as->height + row) * as->width + column], s[c]))
+                            right |= UINT64_C(1) << c % 64;
+                }
+                expect(word == right, "pack_nchw", level, images, i * as->stride + j, as->channels);
+            }
+}
+
+static void check_pack_nchw(int level, int64_t images, int64_t channels, int64_t height, int64_t width, int border)
+{
+    const int64_t groups = (channels + 63) / 64, size = images * channels * height * width;
+    const int64_t stride = width + 2 * border, plane = (height + 2 * border) * stride, count = images * groups * plane;
+    const struct labkit_images as = {channels, height, width, stride, plane};
     float *x = block(size, sizeof *x), *s = block(channels, sizeof *s);
     double *y = block(size, sizeof *y), *t = block(channels, sizeof *t);
-    uint64_t *fx = block(images * groups * pixels, sizeof *fx), *fy = block(images * groups * pixels, sizeof *fy);
+    int32_t *z = block(size, sizeof *z), *r = block(channels, sizeof *r);
+    uint64_t *fx = block(count, sizeof *fx), *fy = block(count, sizeof *fy), *fz = block(count, sizeof *fz);
     for (int64_t c = 0; c < channels; c++)
-        t[c] = s[c] = (float)(next() % 3) - 1.0f;
+        t[c] = s[c] = (float)(r[c] = (int32_t)(next() % 3) - 1);
     for (int64_t i = 0; i < size; i++)
-        y[i] = x[i] = (float)(next() % 3) - 1.0f;
-    const int nan = with_nan && size > 0;
-    if (nan)
-        y[size - 1] = x[size - 1] = NAN;
-    const int64_t last = images * groups;
-    expect(labkit_pack_nchw_f32(level, x, s, 0, last, channels, pixels, fx) == nan, "NaN", level, images, 0, channels);
-    expect(labkit_pack_nchw_f64(level, y, t, 0, last, channels, pixels, fy) == nan, "NaN", level, images, 0, channels);
-    for (int64_t i = 0; i < images; i++)
-        for (int64_t c = 0; c < 64 * groups; c++)
-            for (int64_t q = 0; q < pixels; q++) {
-                const int64_t at = (i * groups + c / 64) * pixels + q, from = (i * channels + c) * pixels + q;
-                const int right = c < channels && below(x[from], s[c]);
-                expect((int)(fx[at] >> c % 64 & 1) == right, "pack_nchw_f32", level, images, pixels, channels);
-                expect((int)(fy[at] >> c % 64 & 1) == right, "pack_nchw_f64", level, images, pixels, channels);
-            }
-    free(x), free(y), free(s), free(t), free(fx), free(fy);
+        y[i] = x[i] = (float)(z[i] = (int32_t)(next() % 3) - 1);
+    for (int64_t i = 0; i < count; i++)
+        fx[i] = fy[i] = fz[i] = 77;
+    const int64_t last = images * groups, inside = count ? border * stride + border : 0;
+    expect(!labkit_pack_nchw_f32(level, x, s, 0, last, &as, fx + inside), "NaN", level, images, 0, channels);
+    expect(!labkit_pack_nchw_f64(level, y, t, 0, last, &as, fy + inside), "NaN", level, images, 0, channels);
+    expect(!labkit_pack_nchw_i32(level, z, r, 0, last, &as, fz + inside), "NaN", level, images, 0, channels);
+    expect_images(fx, x, s, images, &as, border, level);
+    expect_images(fy, x, s, images, &as, border, level);
+    expect_images(fz, x, s, images, &as, border, level);
+    if (size > 0) {
+        const int64_t odd = (int64_t)(next() % (uint64_t)size);
+        y[odd] = x[odd] = NAN;
+        expect(labkit_pack_nchw_f32(level, x, s, 0, last, &as, fx + inside), "NaN", level, images, 1, channels);
+        expect(labkit_pack_nchw_f64(level, y, t, 0, last, &as, fy + inside), "NaN", level, images, 1, channels);
+    }
+    free(x), free(y), free(z), free(s), free(t), free(r), free(fx), free(fy), free(fz);
 }
 
 static uint64_t *random_words(int64_t count)
@@ -105,15 +130,18 @@ static int ones(uint64_t word)
     return count;
 }
 
-/* Columns of b overlap, as the windows of a convolution do: column j begins at word j and takes every second word. */
+/* Columns of b overlap, as the windows of a convolution do: they begin at one word after the other, but for a gap now
+   and then, where a row of pixels ends, and take every second word. */
+static int64_t begin(int64_t column) { return column + column / 11; }
+
 static void check_product(int level, int64_t m, int64_t p, int64_t words, int a_planes, int b_planes, int use_and)
 {
-    const int64_t b_plane = words && p ? p + 2 * words - 2 : 0;
+    const int64_t b_plane = words && p ? begin(p - 1) + 2 * words - 1 : 0;
     uint64_t *a = random_words(a_planes * m * words), *b = random_words(b_planes * b_plane);
     int64_t *offset = block(p, sizeof *offset), *step = block(words, sizeof *step);
     int32_t *result = block(m * p, sizeof *result), *weights = block(a_planes * b_planes, sizeof *weights);
     for (int64_t j = 0; j < p; j++)
-        offset[j] = j;
+        offset[j] = begin(j);
     for (int64_t k = 0; k < words; k++)
         step[k] = 2 * k;
     for (int x = 0; x < a_planes * b_planes; x++)
@@ -127,7 +155,7 @@ static void check_product(int level, int64_t m, int64_t p, int64_t words, int a_
             for (int x = 0; x < a_planes; x++)
                 for (int y = 0; y < b_planes; y++)
                     for (int64_t k = 0; k < words; k++) {
-                        const uint64_t v = a[(x * m + i) * words + k], w = b[y * b_plane + j + 2 * k];
+                        const uint64_t v = a[(x * m + i) * words + k], w = b[y * b_plane + begin(j) + 2 * k];
                         sum += weights[x * b_planes + y] * ones(use_and ? v & w : v ^ w);
                     }
             expect(result[i * p + j] == sum, "product", level, m, p, words);
@@ -195,7 +223,7 @@ static void check_level(int level)
     for (int i = 0; i < 6; i++)
         for (int l = 0; l < 10; l++) {
             check_pack(level, rows[i], lengths[l], l % 2);
-            check_pack_nchw(level, i % 3, lengths[l], rows[i] * 11, l % 2);
+            check_pack_nchw(level, i % 3, lengths[l], rows[i], 11, l % 2);
         }
     for (int i = 0; i < 6; i++)
         for (int j = 0; j < 6; j++)

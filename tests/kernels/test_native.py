@@ -4,42 +4,31 @@ import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-from toolchain import COMPILER, CSRC, ROOT, compile_c
+from toolchain import COMPILER, ROOT, run_driver, sanitized
 
 from labkit.kernels import dispatch
-from labkit.kernels._build import SOURCES
 
-SANITIZE = ["-O1", "-g", "-Wall", "-Wextra", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
-QUIET = {**os.environ, "ASAN_OPTIONS": "detect_leaks=0"}  # the leak check needs ptrace, which containers forbid
+DRIVERS = ["driver.c", "driver_csr.c", "driver_winograd.c"]
 
 pytestmark = pytest.mark.skipif(COMPILER is None, reason="this machine has no C compiler")
 
 
-@pytest.fixture(scope="module")
-def driver(tmp_path_factory):
-    """The C driver with every kernel, sanitized."""
-    folder = tmp_path_factory.mktemp("driver")
-    (folder / "empty.c").write_text("int main(void) { return 0; }\n")
-    if compile_c([folder / "empty.c"], folder / "empty", *SANITIZE).returncode:
-        pytest.skip("this compiler has no address and undefined-behaviour sanitizers")
-    sources = [Path(__file__).with_name("driver.c"), *(CSRC / path.name for path in SOURCES)]
-    result = compile_c(sources, folder / "driver", *SANITIZE)
-    assert result.returncode == 0, result.stderr
-    assert "warning" not in result.stderr
-    return folder / "driver"
+@pytest.fixture(scope="module", params=DRIVERS)
+def driver(request, tmp_path_factory):
+    """A C driver with every kernel, sanitized."""
+    return sanitized(request.param, tmp_path_factory.mktemp("driver"))
 
 
 def test_every_level_is_correct_and_stays_in_its_memory(driver):
-    result = subprocess.run([driver], env=QUIET, capture_output=True, text=True, check=False)
+    result = run_driver(driver)
     assert result.returncode == 0, result.stderr
     assert result.stdout.split() == dispatch.levels()[1:]
 
 
 def test_the_sanitizer_sees_a_read_past_the_end(driver):
-    result = subprocess.run([driver, "overrun"], env=QUIET, capture_output=True, text=True, check=False)
+    result = run_driver(driver, "overrun")
     assert result.returncode != 0
     assert "heap-buffer-overflow" in result.stderr
 

@@ -5,7 +5,6 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from toolchain import run_driver, sanitized
 from torch.nn import functional
 
 from labkit.convolution import cook_toom
@@ -112,23 +111,3 @@ def test_bad_input(call, kind, message):
 def test_the_twin_serves_without_a_compiler():
     with dispatch.forced("numpy"):
         assert error(winograd_conv2d(X, W), X, W, 0) < BOUND[4]
-
-
-# --- the C code under the address and undefined-behaviour sanitizers -------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def driver(tmp_path_factory):
-    return sanitized("driver_winograd.c", tmp_path_factory.mktemp("driver"))
-
-
-def test_every_level_stays_in_its_memory(driver):
-    result = run_driver(driver)
-    assert result.returncode == 0, result.stderr
-    assert result.stdout.split() == dispatch.levels()[1:]
-
-
-def test_the_sanitizer_sees_a_read_past_the_end(driver):
-    result = run_driver(driver, "overrun")
-    assert result.returncode != 0
-    assert "heap-buffer-overflow" in result.stderr

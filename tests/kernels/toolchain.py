@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from labkit.kernels._build import SOURCES
+
 ROOT = Path(__file__).resolve().parents[2]
 CSRC = ROOT / "labkit" / "kernels" / "csrc"
 
@@ -38,8 +40,7 @@ def sanitized(driver: str, folder: Path) -> Path:
     (folder / "empty.c").write_text("int main(void) { return 0; }\n")
     if compile_c([folder / "empty.c"], folder / "empty", *SANITIZE).returncode:
         pytest.skip("this compiler has no address and undefined-behaviour sanitizers")
-    levels = [path for path in CSRC.glob("*.c") if '#include "families.h"' in path.read_text(encoding="utf-8")]
-    sources = [Path(__file__).with_name(driver), CSRC / "dispatch.c", CSRC / "huffman.c", *levels]
+    sources = [Path(__file__).with_name(driver), *(CSRC / path.name for path in SOURCES)]
     result = compile_c(sources, folder / "driver", *SANITIZE, "-ffp-contract=off")
     assert result.returncode == 0, result.stderr
     assert "warning" not in result.stderr

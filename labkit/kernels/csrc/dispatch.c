@@ -37,21 +37,21 @@ int labkit_pack_i32(int level, const int32_t *x, const int32_t *thresholds, int6
 }
 
 int labkit_pack_nchw_f32(int level, const float *x, const float *thresholds, int64_t first, int64_t last,
-                         int64_t channels, int64_t pixels, uint64_t *words)
+                         const struct labkit_images *images, uint64_t *words)
 {
-    return levels[level]->pack_nchw_f32(x, thresholds, first, last, channels, pixels, words);
+    return levels[level]->pack_nchw_f32(x, thresholds, first, last, images, words);
 }
 
 int labkit_pack_nchw_f64(int level, const double *x, const double *thresholds, int64_t first, int64_t last,
-                         int64_t channels, int64_t pixels, uint64_t *words)
+                         const struct labkit_images *images, uint64_t *words)
 {
-    return levels[level]->pack_nchw_f64(x, thresholds, first, last, channels, pixels, words);
+    return levels[level]->pack_nchw_f64(x, thresholds, first, last, images, words);
 }
 
 int labkit_pack_nchw_i32(int level, const int32_t *x, const int32_t *thresholds, int64_t first, int64_t last,
-                         int64_t channels, int64_t pixels, uint64_t *words)
+                         const struct labkit_images *images, uint64_t *words)
 {
-    return levels[level]->pack_nchw_i32(x, thresholds, first, last, channels, pixels, words);
+    return levels[level]->pack_nchw_i32(x, thresholds, first, last, images, words);
 }
 
 void labkit_product(int level, const struct labkit_product *product) { levels[level]->product(product); }

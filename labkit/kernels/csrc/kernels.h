@@ -12,14 +12,18 @@ int labkit_pack_f32(int level, const float *x, const float *thresholds, int64_t 
 int labkit_pack_f64(int level, const double *x, const double *thresholds, int64_t rows, int64_t n, uint64_t *words);
 int labkit_pack_i32(int level, const int32_t *x, const int32_t *thresholds, int64_t rows, int64_t n, uint64_t *words);
 
-/* The same for images: x[image][channel][pixel] becomes words[image][group][pixel], each of 64 channels, with a
-   threshold for each channel. Groups first, ..., last - 1 are done, counted through all images. */
+/* The same for images: x[image][channel][row][column] becomes words[image][group][row][column], each of 64 channels,
+   with a threshold for each channel. Rows of words are `stride` words apart and groups `plane` words, so that each image
+   can have a border, which is left alone. Groups first, ..., last - 1 are done, counted through all images. */
+struct labkit_images {
+    int64_t channels, height, width, stride, plane;
+};
 int labkit_pack_nchw_f32(int level, const float *x, const float *thresholds, int64_t first, int64_t last,
-                         int64_t channels, int64_t pixels, uint64_t *words);
+                         const struct labkit_images *images, uint64_t *words);
 int labkit_pack_nchw_f64(int level, const double *x, const double *thresholds, int64_t first, int64_t last,
-                         int64_t channels, int64_t pixels, uint64_t *words);
+                         const struct labkit_images *images, uint64_t *words);
 int labkit_pack_nchw_i32(int level, const int32_t *x, const int32_t *thresholds, int64_t first, int64_t last,
-                         int64_t channels, int64_t pixels, uint64_t *words);
+                         const struct labkit_images *images, uint64_t *words);
 
 /* result[i][j] = start + sum over planes x of a and y of b of weights[x][y] popcount(a_xi ^ b_yj), or & if use_and. */
 struct labkit_product {

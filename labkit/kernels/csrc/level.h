@@ -19,12 +19,12 @@ struct level {
     int (*pack_f32)(const float *x, const float *thresholds, int64_t rows, int64_t n, uint64_t *words);
     int (*pack_f64)(const double *x, const double *thresholds, int64_t rows, int64_t n, uint64_t *words);
     int (*pack_i32)(const int32_t *x, const int32_t *thresholds, int64_t rows, int64_t n, uint64_t *words);
-    int (*pack_nchw_f32)(const float *x, const float *thresholds, int64_t first, int64_t last, int64_t channels,
-                         int64_t pixels, uint64_t *words);
-    int (*pack_nchw_f64)(const double *x, const double *thresholds, int64_t first, int64_t last, int64_t channels,
-                         int64_t pixels, uint64_t *words);
-    int (*pack_nchw_i32)(const int32_t *x, const int32_t *thresholds, int64_t first, int64_t last, int64_t channels,
-                         int64_t pixels, uint64_t *words);
+    int (*pack_nchw_f32)(const float *x, const float *thresholds, int64_t first, int64_t last,
+                         const struct labkit_images *images, uint64_t *words);
+    int (*pack_nchw_f64)(const double *x, const double *thresholds, int64_t first, int64_t last,
+                         const struct labkit_images *images, uint64_t *words);
+    int (*pack_nchw_i32)(const int32_t *x, const int32_t *thresholds, int64_t first, int64_t last,
+                         const struct labkit_images *images, uint64_t *words);
     int (*csr_check)(const int32_t *ia, const int32_t *ja, int64_t m, int64_t n, int64_t nnz);
     void (*csr_matvec_f32)(const float *a, const int32_t *ia, const int32_t *ja, const float *x, float *y,
                            int64_t first, int64_t last);
@@ -59,12 +59,14 @@ extern const struct level level_portable, level_popcnt, level_avx2, level_avx512
 #define TWICE _Pragma("GCC unroll 2") /* half as many loop counters and jumps */
 #define INLINE inline __attribute__((always_inline))
 #define NOINLINE __attribute__((noinline))
+#define RESTRICT __restrict__ /* nothing else points there, so that the compiler may use vectors */
 #define PREFETCH(address) __builtin_prefetch(address, 1) /* it will be written */
 #else
 #define UNROLL
 #define TWICE
 #define INLINE inline
 #define NOINLINE
+#define RESTRICT
 #define PREFETCH(address)
 #endif
 

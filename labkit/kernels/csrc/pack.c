@@ -72,21 +72,51 @@ TARGET static INLINE int KERNEL(EXPAND(words, REAL))(const REAL *x, const REAL *
     return found != 0;
 }
 
-/* Groups of 64 channels, numbered through all images. */
-TARGET static int KERNEL(EXPAND(pack_nchw, REAL))(const REAL *x, const REAL *thresholds, int64_t first, int64_t last,
-                                                  int64_t channels, int64_t pixels, uint64_t *words)
+/* Words of pixels q, q + 1, ..., row by row, for there may be a border between the rows. */
+TARGET static INLINE void KERNEL(EXPAND(place, REAL))(const uint64_t *from, int64_t q, int64_t count, int64_t width,
+                                                      uint64_t *words, int64_t stride)
 {
-    const int64_t groups = (channels + 63) / 64;
+    while (count > 0) {
+        const int64_t row = q / width, column = q % width, run = width - column < count ? width - column : count;
+        memcpy(words + row * stride + column, from, sizeof(uint64_t) * (size_t)run);
+        from += run, q += run, count -= run;
+    }
+}
+
+/* One group of 64 channels of one image, or what is left of the channels. The second block begins at a line of the
+   cache, since to load from two lines at once takes twice as long, and the last ends at the last pixel. So blocks
+   overlap, and the words of some pixels are computed twice, which costs less than a block of another size. */
+TARGET static INLINE int KERNEL(EXPAND(group, REAL))(const REAL *x, const REAL *thresholds, int64_t channels,
+                                                     const struct labkit_images *s, uint64_t *words)
+{
+    const int64_t pixels = s->height * s->width, over = (int64_t)((uintptr_t)x % 64 / sizeof(REAL));
+    uint64_t block[PIXELS];
     int nan = 0;
-    for (int64_t u = first; u < last; u++)
-        for (int64_t q = 0; q < pixels; q += PIXELS) {
-            const int64_t c = 64 * (u % groups), image = u / groups;
-            const REAL *from = x + (image * channels + c) * pixels + q;
-            const int64_t depth = channels - c < 64 ? channels - c : 64, count = pixels - q;
-            uint64_t *to = words + u * pixels + q;
-            nan |= count >= PIXELS ? KERNEL(EXPAND(words, REAL))(from, thresholds + c, depth, pixels, PIXELS, to)
-                                   : KERNEL(EXPAND(words, REAL))(from, thresholds + c, depth, pixels, count, to);
-        }
+    if (pixels < PIXELS) {
+        nan = KERNEL(EXPAND(words, REAL))(x, thresholds, channels, pixels, pixels, block);
+        KERNEL(EXPAND(place, REAL))(block, 0, pixels, s->width, words, s->stride);
+        return nan;
+    }
+    for (int64_t q = 0; q < pixels; q += q ? PIXELS : PIXELS - over) {
+        const int64_t from = q < pixels - PIXELS ? q : pixels - PIXELS;
+        nan |= KERNEL(EXPAND(words, REAL))(x + from, thresholds, channels, pixels, PIXELS, block);
+        KERNEL(EXPAND(place, REAL))(block, from, PIXELS, s->width, words, s->stride);
+    }
+    return nan;
+}
+
+/* Groups are numbered through all images. */
+TARGET static int KERNEL(EXPAND(pack_nchw, REAL))(const REAL *x, const REAL *thresholds, int64_t first, int64_t last,
+                                                  const struct labkit_images *s, uint64_t *words)
+{
+    const int64_t groups = (s->channels + 63) / 64, pixels = s->height * s->width;
+    int nan = 0;
+    for (int64_t u = first; u < last; u++) {
+        const int64_t c = 64 * (u % groups), image = u / groups;
+        const int64_t depth = s->channels - c < 64 ? s->channels - c : 64;
+        const REAL *from = x + (image * s->channels + c) * pixels;
+        nan |= KERNEL(EXPAND(group, REAL))(from, thresholds + c, depth, s, words + u * s->plane);
+    }
     return nan;
 }
 

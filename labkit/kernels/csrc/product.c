@@ -17,6 +17,7 @@
 
 #define LANES ((int)(sizeof(vec) / sizeof(word)))
 #define COLUMNS (VECS * LANES)
+#define SOME (COLUMNS < 8 ? COLUMNS : 8) /* columns that are gathered together */
 #define DEPTH 64 /* 64-bit words of a column in a panel: at most 64 x 8 x 64 bytes = 32 KiB */
 #define PARTS ((int)(sizeof(uint64_t) / sizeof(word))) /* a 64-bit word fills one lane, or two after each other */
 
@@ -86,9 +87,43 @@ typedef void KERNEL(counter)(const word *const a[ROWS], int64_t skip, const vec 
 
 /* A block of the product: so many rows, columns and words, from these on, and who counts them. */
 struct KERNEL(block) {
-    int64_t row, rows, column, columns, first, depth;
+    int64_t row, rows, column, columns, width, first, depth;
     KERNEL(counter) *count;
 };
+
+/* SOME columns side by side. Where they are neighbours in memory, as the pixels of an image are, a vector takes them
+   all. */
+TARGET static NOINLINE void KERNEL(take_near)(const uint64_t *RESTRICT b, const int64_t *RESTRICT step, int64_t depth,
+                                              word (*RESTRICT to)[COLUMNS])
+{
+    for (int64_t k = 0; k < depth; k++, to += PARTS) {
+        const uint64_t *from = b + step[k];
+        for (int j = 0; j < SOME; j++)
+            for (int part = 0; part < PARTS; part++)
+                to[part][j] = (word)(from[j] >> 32 * part);
+    }
+}
+
+TARGET static NOINLINE void KERNEL(take_far)(const uint64_t *RESTRICT b, const int64_t *RESTRICT offset,
+                                             const int64_t *RESTRICT step, int64_t depth, word (*RESTRICT to)[COLUMNS])
+{
+    for (int j = 0; j < SOME; j++)
+        for (int64_t k = 0; k < depth; k++)
+            for (int part = 0; part < PARTS; part++)
+                to[PARTS * k + part][j] = (word)(b[offset[j] + step[k]] >> 32 * part);
+}
+
+TARGET static INLINE void KERNEL(take)(const uint64_t *b, const int64_t *offset, const int64_t *step, int64_t depth,
+                                       word (*to)[COLUMNS])
+{
+    int near = 1;
+    for (int j = 1; j < SOME; j++)
+        near &= offset[j] == offset[0] + j;
+    if (near)
+        KERNEL(take_near)(b + offset[0], step, depth, to);
+    else
+        KERNEL(take_far)(b, offset, step, depth, to);
+}
 
 /* Plane y of b fills rows y depth, ... of the panel. Columns past the last repeat it; their counts are thrown away. */
 TARGET static void KERNEL(gather)(const struct labkit_product *s, const struct KERNEL(block) *block, union panel *panel)
@@ -97,70 +132,74 @@ TARGET static void KERNEL(gather)(const struct labkit_product *s, const struct K
     for (int j = 0; j < COLUMNS; j++)
         offset[j] = s->offset[block->column + (j < block->columns ? j : block->columns - 1)];
     for (int64_t y = 0; y < s->b_planes; y++)
-        for (int64_t k = 0; k < block->depth; k++) {
-            const uint64_t *from = s->b + y * s->b_plane + s->step[block->first + k];
-            word(*to)[COLUMNS] = panel->words + PARTS * (y * block->depth + k);
-            for (int j = 0; j < COLUMNS; j++)
-                for (int part = 0; part < PARTS; part++)
-                    to[part][j] = (word)(from[offset[j]] >> 32 * part);
-        }
+        for (int j = 0; j < COLUMNS; j += SOME)
+            KERNEL(take)(s->b + y * s->b_plane, offset + j, s->step + block->first, block->depth,
+                         (word(*)[COLUMNS])(panel->words[PARTS * y * block->depth] + j));
 }
 
 /* ROWS rows of a against all planes of a panel: every pair of planes adds to the sink, a burst at a time, so after the
    first addition the sink is its own base. */
-TARGET static void KERNEL(tile)(const struct labkit_product *s, const struct KERNEL(block) *block,
-                                const word *const a[ROWS], const union panel *panel, struct KERNEL(sink) to)
+TARGET static INLINE void KERNEL(tile)(const struct labkit_product *s, const struct KERNEL(block) *block,
+                                       const word *const a[ROWS], const union panel *panel, struct KERNEL(sink) *to)
 {
     const int64_t words = PARTS * block->depth;
     for (int64_t x = 0; x < s->a_planes; x++)
         for (int64_t y = 0; y < s->b_planes; y++)
             for (int64_t k = 0; k == 0 || k < words; k += BURST) {
                 const int64_t burst = words - k < BURST ? words - k : BURST, skip = PARTS * x * s->a_plane + k;
-                to.weight = s->weights[x * s->b_planes + y];
-                block->count(a, skip, panel->vecs + y * words + k, burst, &to);
-                to.base = to.out;
-                to.base_stride = to.stride;
+                to->weight = s->weights[x * s->b_planes + y];
+                block->count(a, skip, panel->vecs + y * words + k, burst, to);
+                to->base = to->out;
+                to->base_stride = to->stride;
             }
 }
 
 /* A tile at the edge of the result is computed whole beside it, and the part that exists is copied. */
-TARGET static void KERNEL(edge)(const struct labkit_product *s, const struct KERNEL(block) *block,
-                                const word *const a[ROWS], const union panel *panel, struct KERNEL(sink) to,
-                                int64_t rows)
+TARGET static NOINLINE void KERNEL(edge)(const struct labkit_product *s, const struct KERNEL(block) *block,
+                                         const word *const a[ROWS], const union panel *panel,
+                                         const struct KERNEL(sink) *to, int64_t rows)
 {
-    int32_t whole[ROWS][COLUMNS];
-    const struct KERNEL(sink) beside = {&whole[0][0], COLUMNS, &whole[0][0], COLUMNS, 0};
-    for (int64_t i = 0; i < ROWS; i++)
-        for (int64_t j = 0; j < COLUMNS; j++)
-            whole[i][j] = i < rows && j < block->columns ? to.base[i * to.base_stride + j] : 0;
-    KERNEL(tile)(s, block, a, panel, beside);
+    int32_t whole[ROWS][COLUMNS] = {{0}};
+    const size_t size = sizeof(int32_t) * (size_t)block->columns;
+    struct KERNEL(sink) beside = {&whole[0][0], COLUMNS, &whole[0][0], COLUMNS, 0};
     for (int64_t i = 0; i < rows; i++)
-        memcpy(to.out + i * to.stride, whole[i], sizeof(int32_t) * (size_t)block->columns);
+        memcpy(whole[i], to->base + i * to->base_stride, size);
+    KERNEL(tile)(s, block, a, panel, &beside);
+    for (int64_t i = 0; i < rows; i++)
+        memcpy(to->out + i * to->stride, whole[i], size);
 }
 
-/* A block of rows of a against one panel. The first block of words starts from the start value, the others add to the result. */
+/* The counts will go there: ask the memory for it meanwhile. */
+TARGET static INLINE void KERNEL(expect)(const struct KERNEL(sink) *to)
+{
+    UNROLL for (int i = 0; i < ROWS; i++)
+        UNROLL for (int j = 0; j < COLUMNS; j += 16)
+            PREFETCH(to->out + i * to->stride + j);
+}
+
+/* A block of rows of a against one panel. The first block of words starts from the start value, the others add to the
+   result. Where nothing is added, the last rows are a whole tile too, though some of them were computed before. */
 TARGET static void KERNEL(strip)(const struct labkit_product *s, const union panel *panel,
                                  const struct KERNEL(block) *block, const int32_t *start)
 {
-    const int64_t columns = block->columns;
-    for (int64_t i0 = block->row; i0 < block->row + block->rows; i0 += ROWS) {
-        const int64_t rows = s->m - i0 < ROWS ? s->m - i0 : ROWS;
-        int32_t *out = s->result + i0 * s->stride + block->column;
+    const int64_t last = block->depth == s->words && s->m > ROWS ? s->m - ROWS : s->m;
+    for (int64_t next = block->row; next < block->row + block->rows; next += ROWS) {
+        const int64_t row = next < last ? next : last, rows = s->m - row < ROWS ? s->m - row : ROWS;
+        int32_t *out = s->result + row * s->stride + block->column;
         struct KERNEL(sink) to = {out, s->stride, out, s->stride, 0};
         const word *a[ROWS];
-        for (int64_t i = 0; i < ROWS; i++) /* past the last row: that row again, so that every read is inside a */
-            a[i] = (const word *)(s->a + (i0 + (i < rows ? i : rows - 1)) * s->words + block->first);
+        UNROLL for (int64_t i = 0; i < ROWS; i++) /* past the last row: that row again, so that all reads are inside */
+            a[i] = (const word *)(s->a + (row + (i < rows ? i : rows - 1)) * s->words + block->first);
         if (block->first == 0) {
             to.base = start;
             to.base_stride = 0;
         }
-        for (int64_t i = 0; i < rows; i++) /* the counts will go there: ask the memory for it meanwhile */
-            for (int64_t j = 0; j < columns + 15; j += 16)
-                PREFETCH(out + i * s->stride + (j < columns ? j : columns - 1));
-        if (rows == ROWS && columns == COLUMNS)
-            KERNEL(tile)(s, block, a, panel, to);
+        if (rows == ROWS && block->columns == COLUMNS)
+            KERNEL(expect)(&to);
+        if (rows == ROWS && block->columns == block->width)
+            KERNEL(tile)(s, block, a, panel, &to);
         else
-            KERNEL(edge)(s, block, a, panel, to, rows);
+            KERNEL(edge)(s, block, a, panel, &to, rows);
     }
 }
 
@@ -175,7 +214,8 @@ TARGET static void KERNEL(rows)(const struct labkit_product *s, int64_t row, int
             const int64_t depth = s->words - k < deepest ? s->words - k : deepest;
             KERNEL(counter) *const wide = s->use_and ? KERNEL(count_and) : KERNEL(count_xor);
             KERNEL(counter) *const narrow = s->use_and ? KERNEL(count_and_narrow) : KERNEL(count_xor_narrow);
-            const struct KERNEL(block) block = {row, rows, column, columns, k, depth, columns > LANES ? wide : narrow};
+            const struct KERNEL(block) block = {row, rows, column, columns, columns > LANES ? COLUMNS : LANES, k, depth,
+                                                columns > LANES ? wide : narrow};
             KERNEL(gather)(s, &block, &panel);
             KERNEL(strip)(s, &panel, &block, start);
         }

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 
 from labkit import checks
-from labkit.kernels.bits import pack_bits
+from labkit.kernels.bits import N_MAX, pack_bits
 from labkit.kernels.compiled import accepts, compile_c
 from labkit.kernels.dispatch import pointer
-from labkit.kernels.planes import pack_planes
+from labkit.kernels.planes import check_integers, pack_planes
 
 FOLDER = Path(__file__).parent
 X86 = platform.machine().lower() in {"x86_64", "amd64"}
@@ -111,7 +111,7 @@ def run_listing(a: np.ndarray, b: np.ndarray, *, operator: str = "&") -> np.ndar
     """
     for name, words in {"a": a, "b": b}.items():
         if not isinstance(words, np.ndarray) or words.dtype != np.uint64 or words.ndim != 2:
-            raise TypeError(f"{name} must be a matrix of uint64 words, got {getattr(words, 'dtype', type(words))}")
+            raise TypeError(f"{name} must be a matrix of uint64 words, got {_kind(words)}")
     if a.shape[1] != b.shape[0]:
         raise ValueError(f"b must have {a.shape[1]} rows, a word of each row of a, got shape {b.shape}")
     head = "#include <stdint.h>\ntypedef uint64_t BINARY_WORD;\n"
@@ -124,21 +124,28 @@ def run_listing(a: np.ndarray, b: np.ndarray, *, operator: str = "&") -> np.ndar
     return c
 
 
-@cache
 def bitserial(file: str, word: int) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
     """Return planes.c or planes_tile.c, compiled for words of 32 or 64 bits, as a function of two arrays of planes.
 
     The function takes unsigned words (M, m, w) and (K, p, w), w words to a row, and gives the products as int64 (m, p).
-    Raises NoCompilerError where there is no compiler, ValueError for another file or word.
+    Raises NoCompilerError where there is no compiler, TypeError or ValueError for another file or word, or for arrays
+    that are no planes.
     """
-    checks.choice(file, "file", ["planes.c", "planes_tile.c"])
-    ctype = f"uint{checks.choice(str(word), 'word', ['32', '64'])}_t"
+    return _bitserial(checks.choice(file, "file", ["planes.c", "planes_tile.c"]), _word(word))
+
+
+@cache
+def _bitserial(file: str, word: int) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    ctype = f"uint{word}_t"
     source = (FOLDER / file).read_text(encoding="utf-8")
     function = compile_c(source, PLANES_CDEF.format(ctype), flags=(*POPCNT, f"-DWORD={ctype}")).bitserial
 
     def product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        if not a.dtype == b.dtype == np.dtype(ctype[:-2]) or a.ndim != 3 or b.ndim != 3 or a.shape[2] != b.shape[2]:
-            raise ValueError(f"a and b must be planes (bits, rows, words) of {ctype}, got {a.shape} and {b.shape}")
+        for name, x in {"a": a, "b": b}.items():
+            if not isinstance(x, np.ndarray) or x.dtype != np.dtype(ctype[:-2]) or x.ndim != 3:
+                raise TypeError(f"{name} must be planes (bits, rows, words) of {ctype}, got {_kind(x)}")
+        if a.shape[2] != b.shape[2]:
+            raise ValueError(f"b must have rows of {a.shape[2]} words, as a has, got shape {b.shape}")
         a, b = np.require(a, requirements="C"), np.require(b, requirements="C")
         c = np.empty((a.shape[1], b.shape[1]), np.int64)
         views = pointer(a, f"{ctype}[]"), pointer(b, f"{ctype}[]"), pointer(c, "int64_t[]")
@@ -156,16 +163,29 @@ def planes(numbers: np.ndarray, *, bits: int, word: int = 64) -> np.ndarray:
     >>> planes(np.array([[1, 2, 3]]), bits=2).tolist()
     [[[5]], [[6]]]
     """
-    dtype = {"32": "<u4", "64": "<u8"}[checks.choice(str(word), "word", ["32", "64"])]
+    word = _word(word)
+    numbers = check_integers(numbers, "numbers", bits=bits)
     packed = pack_planes(numbers, bits=bits)  # (bits, m, words of 64)
-    narrow = packed.astype("<u8").view(dtype)[:, :, : -(-np.shape(numbers)[1] // word)]
-    return np.ascontiguousarray(narrow.astype(dtype[1:]))
+    narrow = packed.astype("<u8").view(f"<u{word // 8}")[:, :, : -(-numbers.shape[1] // word)]
+    return np.ascontiguousarray(narrow.astype(f"u{word // 8}"))
+
+
+def _word(word: Any) -> int:
+    if checks.integer(word, "word", low=1) not in (32, 64):
+        raise ValueError(f"word must be 32 or 64, got {word}")
+    return int(word)
+
+
+def _kind(x: Any) -> str:
+    """Return what an error says of an argument that should be an array."""
+    return f"{x.dtype} of shape {x.shape}" if isinstance(x, np.ndarray) else type(x).__name__
 
 
 def _check_operands(a: Any, b: Any, n: int, ctype: str) -> None:
     """Refuse what C would read past the end of, or read wrongly."""
+    n = checks.integer(n, "n", low=0, high=N_MAX)
     width, dtype = (n, np.float32) if ctype == "float" else (-(-n // 64), np.uint64)
     for name, x in {"a": a, "b": b}.items():
-        fits = isinstance(x, np.ndarray) and x.dtype == dtype and x.shape == (len(x), width)
+        fits = isinstance(x, np.ndarray) and x.dtype == dtype and x.ndim == 2 and x.shape[1] == width
         if not fits or not x.flags.c_contiguous:
-            raise ValueError(f"{name} must be an operand of this step with rows of {width} {dtype.__name__}")
+            raise ValueError(f"{name} must be contiguous, with {width} {dtype.__name__} to a row, got {_kind(x)}")
