@@ -16,15 +16,16 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from labkit import checks, decomposition, html, quantization, sparse
+from labkit import checks, decomposition, dynamic, html, quantization, sparse
 from labkit.cost import Cost, count, file_bytes, time_ratio
 from labkit.nets import NETS, save
 from labkit.nets.store import read
+from labkit.pruning import SlimmingRecipe
 
 # Every compressed layer of the package: a module that can tell how to build its like
 MODULES: dict[str, Callable[..., nn.Module]] = {
     name: kind
-    for package in (decomposition, quantization, sparse)
+    for package in (decomposition, dynamic, quantization, sparse)
     for name, kind in vars(package).items()
     if isinstance(kind, type) and issubclass(kind, nn.Module) and hasattr(kind, "config")
 }
@@ -158,17 +159,18 @@ def compress(
     return small, Report(before, after, tuple(layers), ratio)
 
 
-def save_compressed(model: nn.Module, path: str | Path) -> None:
+def save_compressed(model: nn.Module, path: str | Path, *, recipe: SlimmingRecipe | None = None) -> None:
     """Write a compressed network to a safetensors file, with the recipe that rebuilds it in the header.
 
     Parameters
     ----------
-    model : a network in which `compress` has replaced layers; tensors keep their number types
+    model : a network in which `compress` or you have replaced layers; tensors keep their number types
     path : the file, with suffix .safetensors
+    recipe : for a slimmed network, which channels `labkit.pruning.slim` kept
 
     Raises
     ------
-    TypeError, ValueError : not a module, another suffix, or NaN or infinity among the weights.
+    TypeError, ValueError : not a module, no recipe, another suffix, or NaN or infinity among the weights.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -178,13 +180,14 @@ def save_compressed(model: nn.Module, path: str | Path) -> None:
     2
     """
     checks.instance(model, "model", nn.Module)
+    slimmed = None if recipe is None else checks.instance(recipe, "recipe", SlimmingRecipe).to_json()
     modules = {
         name: {"kind": type(module).__name__, "config": module.config()}
         for name, module in model.named_modules(remove_duplicate=False)
         if type(module) in MODULES.values()
     }
     net = next((key for key, kind in NETS.items() if type(model) is kind), None)
-    save(model, path, header={"net": net, "modules": modules}, dtype=None)
+    save(model, path, header={"net": net, "modules": modules, "recipe": slimmed}, dtype=None)
 
 
 def load_compressed(path: str | Path, *, model: nn.Module | None = None) -> nn.Module:
@@ -193,14 +196,15 @@ def load_compressed(path: str | Path, *, model: nn.Module | None = None) -> nn.M
     Parameters
     ----------
     path : a file that `save_compressed` wrote
-    model : a dense network of the same architecture, which stays as it is; not needed for those of `labkit.nets`
+    model : a dense network of the same architecture, which stays as it is; not needed for the two that
+        `labkit.nets.load` knows. For a slimmed network one of any widths, with a method like(widths)
 
     Raises
     ------
     FileNotFoundError : no such file.
     TypeError, ValueError : a file that is damaged or does not fit the network, or `model` is missing.
 
-    Returns the network in evaluation mode. Chapter 5.
+    Returns the network in evaluation mode; dynamic layers compute masked, as new ones do. Chapters 5 and 29.
 
     >>> load_compressed("small.safetensors")
     Traceback (most recent call last):
@@ -209,13 +213,28 @@ def load_compressed(path: str | Path, *, model: nn.Module | None = None) -> nn.M
     state, header = read(Path(path))
     try:
         net = _skeleton(header["net"], path, model)
+        if header.get("recipe") is not None:
+            net = net.like(SlimmingRecipe.from_json(header["recipe"]).widths)
         for name, recipe in header["modules"].items():
             kind = MODULES[checks.choice(recipe["kind"], "kind", MODULES)]
-            _set(net, name, kind(**recipe["config"], device="meta"))
+            _set(net, name, getattr(kind, "from_config", kind)(**recipe["config"], device="meta"))
         net.load_state_dict(state, strict=True, assign=True)
     except (KeyError, AttributeError, RuntimeError) as error:
         raise ValueError(f"{path} does not hold a compressed network that fits: {error}") from error
     return net.eval()
+
+
+def load_recipe(path: str | Path) -> SlimmingRecipe | None:
+    """Return the recipe of the slimmed network in a file that `save_compressed` wrote, None for any other network.
+
+    Raises FileNotFoundError or ValueError as `load_compressed`.
+
+    >>> load_recipe("small.safetensors")
+    Traceback (most recent call last):
+    FileNotFoundError: small.safetensors is not there...
+    """
+    text = read(Path(path))[1].get("recipe")
+    return None if text is None else SlimmingRecipe.from_json(text)
 
 
 def _check_plan(model: nn.Module, plan: Mapping[str, Scheme]) -> None:
@@ -253,7 +272,7 @@ def _state(model: nn.Module, example_inputs: Any, evaluate: Callable[[nn.Module]
     return State(count(model, example_inputs), file_bytes(model), error)
 
 
-def _skeleton(name: str | None, path: str | Path, model: nn.Module | None) -> nn.Module:
+def _skeleton(name: str | None, path: str | Path, model: nn.Module | None) -> Any:
     if model is not None:
         return copy.deepcopy(checks.instance(model, "model", nn.Module))
     if name is None:

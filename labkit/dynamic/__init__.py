@@ -47,6 +47,7 @@ from labkit.dynamic.skipping import (
     penalty,
     set_execution,
 )
+from labkit.dynamic.statistics import renormalized
 
 __all__ = [
     "LCCL",
@@ -77,6 +78,7 @@ __all__ = [
     "multiply_adds_per_image",
     "n_winners",
     "penalty",
+    "renormalized",
     "road_distance",
     "road_mask",
     "scatter",

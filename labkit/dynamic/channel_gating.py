@@ -10,13 +10,25 @@ Hua, Zhou, De Sa, Zhang, Suh (2019), arXiv:1805.12549; lecture 003:3158. Chapter
 """
 
 import math
+from collections.abc import Mapping
 from typing import Any, cast
 
 import torch
 from torch import nn
 
 from labkit import checks
-from labkit.dynamic.skipping import DynamicLayer, Tensor, bare, convolve_positions, output_size, per_output
+from labkit.convolution.window import Pair, Window
+from labkit.dynamic.skipping import (
+    DynamicLayer,
+    Tensor,
+    bare,
+    convolve_positions,
+    layer_config,
+    norm_settings,
+    output_size,
+    per_output,
+    unbiased,
+)
 
 
 class ChannelGate(DynamicLayer):
@@ -30,6 +42,7 @@ class ChannelGate(DynamicLayer):
         At -inf every gate is open and the layer is exactly its dense one
     steepness : above 0, of the sigmoid whose slope stands for that of the gate in the backward pass
     target : the threshold that `penalty()`, the mean of :math:`(T - \tau)^2`, draws towards
+    norm : eps and momentum of the batch norms, as in `nn.BatchNorm2d`; None for those of torch
     random_state : int, Generator or None, for the initial weights
 
     Raises
@@ -48,24 +61,24 @@ class ChannelGate(DynamicLayer):
         self,
         in_channels: int,
         out_channels: int,
-        kernel_size: int | tuple[int, int],
+        kernel_size: Pair,
         *,
         base: int,
-        stride: int | tuple[int, int] = 1,
-        padding: int | tuple[int, int] = 0,
+        stride: Pair = 1,
+        padding: Pair = 0,
         threshold: float = 0.0,
         target: float = 1.0,
         steepness: float = 4.0,
+        norm: Mapping[str, Any] | None = None,
         random_state: Any = None,
     ) -> None:
         super().__init__()
-        checks.integer(in_channels, "in_channels", low=2), checks.integer(out_channels, "out_channels", low=1)
-        self.base = checks.integer(base, "base", low=1, high=in_channels - 1)
+        self.base = checks.integer(base, "base", low=1, high=checks.integer(in_channels, "in_channels", low=2) - 1)
         self.target = checks.number(target, "target", low=-math.inf)
         self.steepness = checks.positive(steepness, "steepness")
         with checks.seeded(random_state):
-            self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, bias=False)
-        self.norm, self.base_norm = nn.BatchNorm2d(out_channels), nn.BatchNorm2d(out_channels)
+            self.conv = unbiased(in_channels, out_channels, Window(kernel_size, stride, padding))
+        self.norm, self.base_norm = (nn.BatchNorm2d(out_channels, **norm_settings(norm)) for _ in range(2))
         self.threshold = nn.Parameter(torch.full((out_channels,), _threshold(threshold)))
         self.gate = torch.zeros(0, dtype=torch.bool)
 
@@ -86,15 +99,7 @@ class ChannelGate(DynamicLayer):
         plain, norm = bare(conv, norm)
         if plain.dilation != (1, 1):
             raise ValueError(f"conv must have dilation (1, 1), got {plain.dilation}")
-        made = cls(
-            plain.in_channels,
-            plain.out_channels,
-            cast(Any, plain.kernel_size),
-            base=base,
-            stride=cast(Any, plain.stride),
-            padding=cast(Any, plain.padding),
-            **options,
-        ).to(plain.weight)
+        made = cls(**layer_config(plain, norm, "dilation") | options, base=base).to(plain.weight)
         made.conv.load_state_dict(plain.state_dict())
         made.norm = norm
         made.base_norm.load_state_dict(norm.state_dict())
@@ -154,6 +159,11 @@ class ChannelGate(DynamicLayer):
     def open_share(self) -> float:
         """The share of gates that were open in the last call; NaN before the first."""
         return float(self.gate.float().mean())
+
+    def config(self) -> dict[str, Any]:
+        """Return the arguments that build an equal layer, as plain values for a file header."""
+        own = {"base": self.base, "target": self.target, "steepness": self.steepness}
+        return layer_config(self.conv, self.norm, "dilation") | own
 
     def extra_repr(self) -> str:
         """Return the settings."""

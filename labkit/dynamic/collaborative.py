@@ -7,13 +7,25 @@ arXiv:1703.08651; lecture 003:3157. Chapter 29.
 """
 
 import math
+from collections.abc import Mapping
 from typing import Any, cast
 
 import torch
 from torch import nn
 
 from labkit import checks
-from labkit.dynamic.skipping import DynamicLayer, Tensor, bare, convolve_positions, per_output
+from labkit.convolution.window import Window
+from labkit.dynamic.skipping import (
+    DynamicLayer,
+    Tensor,
+    bare,
+    convolve_positions,
+    layer_config,
+    norm_config,
+    norm_settings,
+    per_output,
+    unbiased,
+)
 
 
 class LCCL(DynamicLayer):
@@ -23,6 +35,7 @@ class LCCL(DynamicLayer):
     ----------
     in_channels, out_channels, kernel_size, stride : as in `nn.Conv2d`; kernel_size odd, so that padding by half of it
         gives both convolutions outputs of one size
+    norm : eps and momentum of the batch norms, as in `nn.BatchNorm2d`; None for those of torch
     random_state : int, Generator or None, for the initial weights
 
     Raises
@@ -40,17 +53,23 @@ class LCCL(DynamicLayer):
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, kernel_size: int, *, stride: int = 1, random_state: Any = None
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        *,
+        stride: int = 1,
+        norm: Mapping[str, Any] | None = None,
+        random_state: Any = None,
     ) -> None:
         super().__init__()
         if checks.integer(kernel_size, "kernel_size", low=1) % 2 == 0:
             raise ValueError(f"kernel_size must be odd, got {kernel_size}")
-        checks.integer(in_channels, "in_channels", low=1), checks.integer(out_channels, "out_channels", low=1)
         checks.integer(stride, "stride", low=1)
         with checks.seeded(random_state):
-            self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, kernel_size // 2, bias=False)
-            self.cheap = nn.Conv2d(in_channels, out_channels, 1, stride, bias=False)
-        self.norm, self.cheap_norm = nn.BatchNorm2d(out_channels), nn.BatchNorm2d(out_channels)
+            self.conv = unbiased(in_channels, out_channels, Window(kernel_size, stride, kernel_size // 2))
+            self.cheap = unbiased(in_channels, out_channels, Window(1, stride))
+        self.norm, self.cheap_norm = (nn.BatchNorm2d(out_channels, **norm_settings(norm)) for _ in range(2))
         self.u = torch.zeros(0)
 
     @classmethod
@@ -70,7 +89,8 @@ class LCCL(DynamicLayer):
         for name, value in wanted.items():
             if getattr(plain, name) != value:
                 raise ValueError(f"conv must have {name} {value}, got {getattr(plain, name)}")
-        made = cls(plain.in_channels, plain.out_channels, side, stride=stride, random_state=random_state)
+        options: dict[str, Any] = {"stride": stride, "norm": norm_config(norm), "random_state": random_state}
+        made = cls(plain.in_channels, plain.out_channels, side, **options)
         made.to(plain.weight).conv.load_state_dict(plain.state_dict())
         made.norm = norm
         nn.init.zeros_(made.cheap_norm.weight), nn.init.ones_(made.cheap_norm.bias)
@@ -102,6 +122,12 @@ class LCCL(DynamicLayer):
     def penalty(self) -> Tensor:
         """Return the mean of the cheap outputs of the last call."""
         return self.u.mean() if self.u.numel() else cast(Tensor, self.u.sum())
+
+    def config(self) -> dict[str, Any]:
+        """Return the arguments that build an equal layer, as plain values for a file header."""
+        (side, _), (stride, _) = self.conv.kernel_size, self.conv.stride
+        window = {"kernel_size": side, "stride": stride}
+        return layer_config(self.conv, self.norm, "padding", "dilation") | window
 
     @property
     def zero_share(self) -> float:

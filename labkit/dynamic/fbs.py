@@ -10,7 +10,7 @@ Gao, Zhao, Dudziak, Mullins, Xu (2019), arXiv:1810.05331; lecture 003:3131-3174.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import torch
@@ -18,7 +18,9 @@ from torch import nn
 from torch.nn import functional
 
 from labkit import checks
+from labkit.convolution.window import Pair, Window
 from labkit.dynamic.skipping import (
+    VECTOR,
     DynamicLayer,
     Tensor,
     bare,
@@ -26,9 +28,12 @@ from labkit.dynamic.skipping import (
     convolve_channels,
     convolve_each,
     dynamic_layers,
+    layer_config,
+    norm_settings,
     output_size,
     penalty,
     per_output,
+    unbiased,
 )
 
 
@@ -63,7 +68,7 @@ def n_winners(density: float, channels: int) -> int:
     (3, 4, 1)
     """
     channels = checks.integer(channels, "channels", low=1)
-    return max(1, math.ceil(_density(density) * channels - 1e-9))  # 0.1 * 30 is a little above 3
+    return max(1, math.ceil(_density(density) * channels - 1e-9))  # 0.07 * 100 is a little above 7
 
 
 def winners(saliency: Tensor, k: int) -> Tensor:
@@ -76,14 +81,14 @@ def winners(saliency: Tensor, k: int) -> Tensor:
 
     Raises
     ------
-    TypeError, ValueError : another shape, NaN, or a k out of its range.
+    TypeError, ValueError : another dtype or shape, NaN, or a k out of its range.
 
     This is k-winners-take-all as Gao et al. (2019) use it. Chapter 29.
 
     >>> winners(torch.tensor([[0.1, 0.9, 0.5, 0.9]]), 2)
     tensor([[False,  True, False,  True]])
     """
-    if checks.instance(saliency, "saliency", Tensor).dim() != 2 or not saliency.numel():
+    if checks.floating(saliency, "saliency").dim() != 2 or not saliency.numel():
         raise ValueError(f"saliency must be (n, C) and not empty, got {tuple(saliency.shape)}")
     if saliency.isnan().any():
         raise ValueError(f"saliency must not hold NaN, got {int(saliency.isnan().sum())} NaN entries")
@@ -101,6 +106,7 @@ class FBSConv2d(DynamicLayer):
     density : d, the share of output channels that run, above 0 and at most 1; it can be set at any time
     boosting : multiply each channel that runs by its saliency; False only suppresses the others. The gradient is that
         of the boosted layer in both cases, otherwise the predictor could not learn
+    norm : eps and momentum of the batch norm, as in `nn.BatchNorm2d`; None for those of torch
     random_state : int, Generator or None, for the initial weights
 
     Raises
@@ -128,24 +134,23 @@ class FBSConv2d(DynamicLayer):
         self,
         in_channels: int,
         out_channels: int,
-        kernel_size: int | tuple[int, int],
+        kernel_size: Pair,
         *,
-        stride: int | tuple[int, int] = 1,
-        padding: int | tuple[int, int] = 0,
-        dilation: int | tuple[int, int] = 1,
+        stride: Pair = 1,
+        padding: Pair = 0,
+        dilation: Pair = 1,
         density: float = 1.0,
         boosting: bool = True,
+        norm: Mapping[str, Any] | None = None,
         random_state: Any = None,
     ) -> None:
         super().__init__()
         self.density, self.boosting = density, checks.instance(boosting, "boosting", bool)
-        checks.integer(in_channels, "in_channels", low=1), checks.integer(out_channels, "out_channels", low=1)
         with checks.seeded(random_state):
-            self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, dilation, bias=False)
+            self.conv = unbiased(in_channels, out_channels, Window(kernel_size, stride, padding, dilation))
             self.predictor = nn.Linear(in_channels, out_channels)
-            nn.init.kaiming_normal_(self.predictor.weight)
-        nn.init.ones_(self.predictor.bias)
-        self.norm = nn.BatchNorm2d(out_channels, affine=False)
+            nn.init.kaiming_normal_(self.predictor.weight), nn.init.ones_(self.predictor.bias)
+        self.norm = nn.BatchNorm2d(out_channels, affine=False, **norm_settings(norm))
         self.beta = nn.Parameter(torch.zeros(out_channels))
         self.saliency = torch.zeros(0, out_channels)  # g(x) of the last call
         self.chosen = torch.zeros(0, out_channels, dtype=torch.bool)  # its winners
@@ -198,17 +203,8 @@ class FBSConv2d(DynamicLayer):
         """
         spread = checks.number(spread, "spread", low=0)
         plain, norm = bare(conv, norm)
-        made = cls(
-            plain.in_channels,
-            plain.out_channels,
-            cast(Any, plain.kernel_size),
-            stride=cast(Any, plain.stride),
-            padding=cast(Any, plain.padding),
-            dilation=cast(Any, plain.dilation),
-            density=density,
-            boosting=boosting,
-            random_state=random_state,
-        ).to(plain.weight)
+        options = layer_config(plain, norm) | {"density": density, "boosting": boosting}
+        made = cls(**options, random_state=random_state).to(plain.weight)
         made._take(plain, norm, spread)
         return made.train(conv.training)
 
@@ -221,7 +217,6 @@ class FBSConv2d(DynamicLayer):
         self.conv.weight.copy_(conv.weight * sign[:, None, None, None])
         cast(Tensor, self.norm.running_mean).copy_(mean * sign)
         cast(Tensor, self.norm.running_var).copy_(torch.where(alive, var, 1))
-        self.norm.eps, self.norm.momentum = norm.eps, norm.momentum
         self.beta.copy_(norm.bias / gain)
         self.predictor.bias.copy_(gain)
         self.predictor.weight.mul_(spread)
@@ -272,28 +267,30 @@ class FBSConv2d(DynamicLayer):
         if self.execution == "group":
             z, work = convolve_channels(x, self.conv, inputs=inputs, outputs=self.chosen)
             return self._activated(z, gain), work
+        outputs, scale, shift = self.chosen.nonzero()[:, 1].reshape(len(x), -1), *self._folded(gain)
         size = 1 if self.execution == "image" else len(x)
-        columns = zip(*(part.split(size) for part in (x, inputs, self.chosen, gain)), strict=True)
+        columns = zip(*(part.split(size) for part in (x, inputs, outputs, scale, shift)), strict=True)
         parts, works = zip(*(self._each(*part) for part in columns), strict=True)
-        return torch.cat(parts), torch.tensor(works).repeat_interleave(size)
+        return torch.cat(parts) if len(parts) > 1 else parts[0], torch.tensor(works).repeat_interleave(size)
 
-    def _each(self, x: Tensor, inputs: Tensor, chosen: Tensor, gain: Tensor) -> tuple[Tensor, int]:
-        """Compute images with one grouped convolution, for which each reads as many channels as the fullest one."""
+    def _folded(self, gain: Tensor) -> tuple[Tensor, Tensor]:
+        """Return by what to multiply a sum, and what to add to it, for batch norm, shift and boosting, both (n, K)."""
         mean, var = cast(Tensor, self.norm.running_mean), cast(Tensor, self.norm.running_var)
         slope = (var + self.norm.eps).rsqrt()
-        y, work = convolve_each(
-            x,
-            self.conv,
-            inputs=_first(inputs),
-            outputs=_first(chosen),
-            scale=gain * slope,
-            shift=gain * (self.beta - mean * slope),
-        )
+        return gain * slope, gain * (self.beta - mean * slope)
+
+    def _each(self, x: Tensor, inputs: Tensor, outputs: Tensor, scale: Tensor, shift: Tensor) -> tuple[Tensor, int]:
+        """Compute images with one grouped convolution, for which each reads as many channels as the fullest one."""
+        y, work = convolve_each(x, self.conv, inputs=_first(inputs, VECTOR), outputs=outputs, scale=scale, shift=shift)
         return y.relu_(), work
 
     def penalty(self) -> Tensor:
         """Return the sum of the saliencies of the last call, the mean over its images."""
         return self.saliency.sum(1).mean() if len(self.saliency) else self.saliency.sum()
+
+    def config(self) -> dict[str, Any]:
+        """Return the arguments that build an equal layer, as plain values for a file header."""
+        return layer_config(self.conv, self.norm) | {"density": self.density, "boosting": self.boosting}
 
     def extra_repr(self) -> str:
         """Return the settings."""
@@ -365,7 +362,7 @@ class DensityAnnealing:
     ) -> None:
         self.density, self.start = _density(density), _density(start, "start")
         self.n_steps = checks.integer(n_steps, "n_steps", low=1)
-        self.weight, self.loss = checks.number(weight, "weight", low=0), loss
+        self.weight, self.loss = checks.number(weight, "weight", low=0), checks.function(loss, "loss")
         self.steps = 0
 
     def at(self, step: int) -> float:
@@ -422,9 +419,16 @@ def skip_probabilities(
     return {name: rows.T @ torch.cat(parts).float() / rows.sum(0)[:, None] for name, parts in skipped.items()}
 
 
-def _first(mask: Tensor) -> Tensor:
-    """Return, int64 (n, c), the places of the true entries of each row, filled up with others to the longest row."""
+def _first(mask: Tensor, multiple: int = 1) -> Tensor:
+    """Return, int64 (n, c), the places of the true entries of each row, filled up with others to the longest row.
+
+    Of several rows: above `multiple`, c is rounded up to whole multiples, as far as there are places.
+    """
+    if len(mask) == 1 and mask.any():
+        return mask.nonzero()[None, :, 1]  # one row fits itself
     longest = max(1, int(mask.sum(1).max()))
+    if longest > multiple:
+        longest = -(-longest // multiple) * multiple
     return mask.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :longest]
 
 
@@ -433,8 +437,9 @@ def _check_labels(labels: Any, n: int, n_classes: int) -> None:
         raise TypeError(f"labels must be int64, got dtype {labels.dtype}")
     if labels.shape != (n,):
         raise ValueError(f"labels must have one entry for each of {n} pictures, got shape {tuple(labels.shape)}")
-    if labels.unique().tolist() != list(range(n_classes)):
-        raise ValueError(f"labels must hold each class from 0 to {n_classes - 1}, got {labels.unique().tolist()}")
+    found = labels.unique().tolist()
+    if len(found) != n_classes or found != list(range(n_classes)):
+        raise ValueError(f"labels must hold each class from 0 to {n_classes - 1}, got {found}")
 
 
 def _density(value: Any, name: str = "density") -> float:

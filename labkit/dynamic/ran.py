@@ -5,7 +5,9 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
+
+from labkit import checks
 
 
 def _flops(*shapes: Any, **_: Any) -> int:
@@ -13,7 +15,12 @@ def _flops(*shapes: Any, **_: Any) -> int:
     return 2 * max(math.prod(shape) for shape in shapes if isinstance(shape, torch.Size))
 
 
-_VECTORS = dict.fromkeys((torch.ops.aten.mv, torch.ops.aten.addmv, torch.ops.aten.dot), _flops)  # torch knows none
+def _conv_flops(x: Any, weight: Any, *_: Any, out_shape: Any = None, **__: Any) -> int:
+    return conv_flop_count(x, weight, out_shape)
+
+
+_VECTORS = dict.fromkeys((torch.ops.aten.mv, torch.ops.aten.addmv, torch.ops.aten.dot), _flops)
+_MORE = _VECTORS | {torch.ops.aten.mkldnn_convolution: _conv_flops}  # torch's own table knows none of these
 
 
 def macs_ran(function: Callable[..., Any], *args: Any) -> tuple[Any, int]:
@@ -38,9 +45,8 @@ def macs_ran(function: Callable[..., Any], *args: Any) -> tuple[Any, int]:
     >>> macs == 3 * 3 * 3 * 8 * 10 * 10
     True
     """
-    if not callable(function):
-        raise TypeError(f"function must be callable, got {type(function).__name__}")
-    counter = FlopCounterMode(display=False, custom_mapping=_VECTORS)
+    checks.function(function, "function")
+    counter = FlopCounterMode(display=False, custom_mapping=_MORE)
     with torch.no_grad(), counter:
         result = function(*args)
     return result, counter.get_total_flops() // 2

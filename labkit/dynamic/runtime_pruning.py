@@ -81,7 +81,7 @@ class RuntimePruning(DynamicLayer):
         random_state: Any = None,
     ) -> None:
         super().__init__()
-        pairs = [bare(conv, norm) for conv, norm in layers]
+        pairs = [bare(conv, norm) for conv, norm in _pairs(layers)]
         _check_chain([conv for conv, _ in pairs])
         self.n_groups = checks.integer(n_groups, "n_groups", low=2)
         self.hidden = checks.integer(hidden, "hidden", low=1)
@@ -133,7 +133,13 @@ class RuntimePruning(DynamicLayer):
         return self._finished(x, steps)
 
     def running(self, t: int, action: Tensor) -> Tensor:
-        """Return, bool (n, K), the output channels of layer t that run after actions int64 (n,)."""
+        """Return, bool (n, K), the output channels of layer t that run after actions int64 (n,).
+
+        Raises TypeError or ValueError for a layer that is not there, or actions of another kind.
+        """
+        checks.integer(t, "t", low=0, high=len(self.convs) - 1)
+        n = checks.instance(action, "action", Tensor).numel()
+        _check_actions(action, (n,), self.n_groups, "action")
         channels = cast(nn.Conv2d, self.convs[t]).out_channels
         counts = torch.tensor([n_winners((a + 1) / self.n_groups, channels) for a in range(self.n_groups)])
         return torch.arange(channels) < counts[action][:, None]
@@ -161,7 +167,7 @@ class RuntimePruning(DynamicLayer):
         torch.Size([])
         """
         budget_penalty = checks.number(budget_penalty, "budget_penalty", low=0)
-        checks.number(exploration, "exploration", low=0, high=1)
+        checks.number(exploration, "exploration", low=0, high=1), checks.function(loss, "loss")
 
         def objective(model: Any, x: Tensor, y: Tensor) -> Tensor:
             episode = model.episode(x, exploration=exploration if model.training else 0.0)
@@ -205,6 +211,16 @@ class RuntimePruning(DynamicLayer):
         return int(self.ran.sum()) + head * len(self.ran)
 
 
+def _pairs(layers: Any) -> list[tuple[Any, Any]]:
+    """Return the layers as a list of pairs."""
+    pairs = list(checks.instance(layers, "layers", Iterable))
+    if not all(isinstance(part, tuple | list) and len(part) == 2 for part in pairs):
+        raise TypeError(
+            f"layers must be pairs (convolution, batch norm), got {[type(part).__name__ for part in pairs]}"
+        )
+    return [(conv, norm) for conv, norm in pairs]
+
+
 def _check_chain(convs: list[nn.Conv2d]) -> None:
     if not convs:
         raise ValueError("layers must hold at least one pair of a convolution and a batch norm, got none")
@@ -213,8 +229,8 @@ def _check_chain(convs: list[nn.Conv2d]) -> None:
             raise ValueError(f"layers must fit together, got {first.out_channels} channels into {second.in_channels}")
 
 
-def _check_actions(actions: Any, shape: tuple[int, int], n_groups: int) -> None:
-    if checks.instance(actions, "actions", Tensor).dtype != torch.int64:
-        raise TypeError(f"actions must be int64, got dtype {actions.dtype}")
+def _check_actions(actions: Any, shape: tuple[int, ...], n_groups: int, name: str = "actions") -> None:
+    if checks.instance(actions, name, Tensor).dtype != torch.int64:
+        raise TypeError(f"{name} must be int64, got dtype {actions.dtype}")
     if actions.shape != shape or not 0 <= int(actions.min()) <= int(actions.max()) < n_groups:
-        raise ValueError(f"actions must be {shape} with entries from 0 to {n_groups - 1}, got {tuple(actions.shape)}")
+        raise ValueError(f"{name} must be {shape} with entries from 0 to {n_groups - 1}, got {tuple(actions.shape)}")

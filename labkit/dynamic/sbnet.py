@@ -18,6 +18,8 @@ from torch.nn import functional
 
 from labkit import checks
 from labkit.convolution.window import Pair, Window, pair
+from labkit.decomposition.conv_layers import conv_config
+from labkit.dynamic.skipping import check_bool, check_input
 
 Tensor = torch.Tensor
 
@@ -117,6 +119,7 @@ def gather(x: Tensor, indices: Tensor, tiling: Tiling) -> Tensor:
             [13., 14., 15.,  0.],
             [ 0.,  0.,  0.,  0.]])
     """
+    checks.instance(tiling, "tiling", Tiling)
     if checks.instance(x, "x", Tensor).dim() != 4:
         raise ValueError(f"x must be (N, C, H, W), got shape {tuple(x.shape)}")
     down, across = tiling.grid(tiling.window.output((x.shape[2], x.shape[3])))
@@ -149,6 +152,8 @@ def scatter(tiles: Tensor, indices: Tensor, shape: tuple[int, int, int], base: T
     tensor([[0., 0., 1., 1.],
             [0., 0., 1., 1.]])
     """
+    if not isinstance(shape, tuple | list) or len(shape) != 3:
+        raise ValueError(f"shape must be (N, H', W'), got {shape!r}")
     N, H, W = (checks.integer(side, "shape", low=1) for side in shape)
     if checks.instance(tiles, "tiles", Tensor).dim() != 4:
         raise ValueError(f"tiles must be (T, K, mh, mw), got {tuple(tiles.shape)}")
@@ -200,6 +205,15 @@ class SBConv2d(nn.Module):
         """Return a layer with the parameters of `conv`; errors as for the class."""
         return cls(conv, block_size=block_size)
 
+    @classmethod
+    def from_config(cls, *, block_size: Pair, device: Any = None, **conv: Any) -> "SBConv2d":
+        """Return the layer whose `config()` these arguments are, with weights of its own."""
+        return cls(nn.Conv2d(**conv, device=device), block_size=block_size)
+
+    def config(self) -> dict[str, Any]:
+        """Return the arguments of `from_config` that build an equal layer, as plain values for a file header."""
+        return conv_config(self.conv) | {"block_size": self.tiling.block_size}
+
     def to_dense(self) -> nn.Conv2d:
         """Return the convolution."""
         return self.conv
@@ -215,8 +229,7 @@ class SBConv2d(nn.Module):
 
     def tiles(self, x: Tensor, mask: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """Return the tile list (T, 3) for pictures x and a mask, and the height and width of the output."""
-        if checks.instance(x, "x", Tensor).dim() != 4 or x.shape[1] != self.conv.in_channels:
-            raise ValueError(f"x must be (N, {self.conv.in_channels}, H, W), got shape {tuple(x.shape)}")
+        check_input(x, self.conv.in_channels)
         shape = self.tiling.window.output((x.shape[2], x.shape[3]))
         full = checks.instance(mask, "mask", Tensor)
         full = full.expand(len(x), *full.shape) if full.dim() == 2 else full
@@ -259,9 +272,7 @@ def _based(base: Any, shape: tuple[int, ...]) -> Tensor:
 
 
 def _bool_mask(mask: Any) -> None:
-    if checks.instance(mask, "mask", Tensor).dtype != torch.bool:
-        raise TypeError(f"mask must be a bool tensor, got dtype {mask.dtype}")
-    if mask.dim() != 3 or mask.numel() == 0:
+    if check_bool(mask, "mask").dim() != 3 or mask.numel() == 0:
         raise ValueError(f"mask must be (N, H', W') and not empty, got shape {tuple(mask.shape)}")
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from labkit import checks
+from labkit.convolution.window import pair
 
 SCENES = ("straight", "curve", "crossing")
 
@@ -28,7 +29,7 @@ def road_distance(shape: tuple[int, int], *, scene: str = "curve", random_state:
     >>> road_distance((4, 4), random_state=0).shape
     (4, 4)
     """
-    H, W = (checks.integer(side, "shape", low=1) for side in shape)
+    H, W = pair(shape, "shape", low=1)
     checks.choice(scene, "scene", SCENES)
     place, slope, bend, phase, other = checks.generator(random_state).uniform(-1, 1, 5)
     t = np.arange(W) / W  # from left to right

@@ -18,6 +18,7 @@ from torch import nn
 from torch.nn import functional
 
 from labkit import checks
+from labkit.dynamic.skipping import check_input
 
 Tensor = torch.Tensor
 READINGS = ("mended", "printed")
@@ -75,7 +76,8 @@ def expected_drop_ratio(variance: Tensor, *, n_classes: int, s_max: float, readi
     """
     M = checks.integer(n_classes, "n_classes", low=2)
     kept = kept_at_most_sure(s_max, reading=reading)
-    _floats(variance, "variance")
+    if not _floats(variance, "variance").numel():
+        raise ValueError("variance must hold at least one number, got none")
     low, high = float(variance.min()), float(variance.max())
     if low < 0 or high > 1 / M + 1e-6:
         raise ValueError(f"variance must lie between 0 and 1/{M}, got {low} to {high}")
@@ -254,7 +256,8 @@ class SGAD(nn.Module):
         `labkit.nets.SmallResNet` is one. The parts are shared, not copied
     channels : channels of the stem's output
     n_classes : scores of the head
-    hidden : channels of the two small networks
+    hidden : channels of the block mask network
+    guide_hidden : channels of the soft guidance network; by default twice as many
     bandwidth : of `sinc_round`
     random_state : an int, a NumPy Generator or None, seeds the two small networks
 
@@ -281,6 +284,7 @@ class SGAD(nn.Module):
         channels: int,
         n_classes: int,
         hidden: int = 8,
+        guide_hidden: int | None = None,
         bandwidth: float = 2.0,
         random_state: Any = None,
     ) -> None:
@@ -289,7 +293,8 @@ class SGAD(nn.Module):
         self.n_classes = checks.integer(n_classes, "n_classes", low=2)
         with checks.seeded(random_state):
             self.mask_net = mask_net(channels, len(blocks), hidden=hidden, bandwidth=bandwidth)
-            self.guide = guidance_net(channels, n_classes, hidden=2 * hidden)
+            width = 2 * hidden if guide_hidden is None else checks.integer(guide_hidden, "guide_hidden", low=1)
+            self.guide = guidance_net(channels, n_classes, hidden=width)
 
     @property
     def n_blocks(self) -> int:
@@ -305,9 +310,12 @@ class SGAD(nn.Module):
         return self.run(x).scores
 
     def run(self, x: Tensor, *, masks: Tensor | None = None) -> Run:
-        """Return scores and masks of a batch; `masks` (N, L) of zeros and ones takes the place of the mask network."""
+        """Return scores and masks of a batch; `masks` (N, L) of zeros and ones takes the place of the mask network.
+
+        Raises TypeError or ValueError for x that is no (N, C, H, W) of floating-point numbers, or other masks.
+        """
         net: Any = self.network
-        z = net.stem(x)  # (N, C, H, W)
+        z = net.stem(check_input(x, getattr(net, "input_shape", (None,))[0]))  # (N, C, H, W)
         masks = self.mask_net(z) if masks is None else self._checked(masks, len(z))
         y = z
         for block, mask in zip(net.blocks, masks.unbind(1), strict=True):
@@ -389,8 +397,6 @@ def _blocks(network: Any) -> Any:
 
 def _floats(value: Any, name: str) -> Tensor:
     """Return value if it is a finite floating-point tensor."""
-    if not checks.instance(value, name, Tensor).is_floating_point():
-        raise TypeError(f"{name} must be a floating-point tensor, got dtype {value.dtype}")
-    if not value.isfinite().all():
+    if not checks.floating(value, name).isfinite().all():
         raise ValueError(f"{name} must be finite, got {int((~value.isfinite()).sum())} NaN or infinite entries")
     return value

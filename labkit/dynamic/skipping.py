@@ -6,16 +6,23 @@ needed into smaller dense tensors, compute on these, and put the results where t
 
 import copy
 import math
-from collections.abc import Iterator
-from typing import Any, cast
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from typing import Any, Self, cast
 
 import torch
 from torch import nn
 from torch.nn import functional
 
 from labkit import checks
+from labkit.convolution.window import Window
+from labkit.decomposition.conv_layers import conv_config
 
 Tensor = torch.Tensor
+
+VECTOR = 16  # channels that oneDNN computes at a time
+BUSY = 5_000_000  # multiply-adds; measured on one core with AVX-512
+_ONEDNN = torch.backends.mkldnn.is_available()
 
 
 class DynamicLayer(nn.Module):
@@ -61,13 +68,19 @@ class DynamicLayer(nn.Module):
         """Return the multiply-adds that ran in the last call, for all images together."""
         return int(self.ran.sum())
 
+    @classmethod
+    def from_config(cls, *, device: Any = None, **config: Any) -> Self:
+        """Return the layer whose `config()` these arguments are, with new weights on a device of torch."""
+        return cls(**config).to("cpu" if device is None else device)
+
     def penalty(self) -> Tensor:
         """Return a scalar that training adds to its loss; 0 for a layer that has none."""
         return torch.zeros(())
 
     def checked(self, x: Any) -> Tensor:
         """Return x, a batch (n, C, H, W) for this layer; TypeError or ValueError says what is allowed."""
-        return check_input(x, self.conv.in_channels)
+        output_size(self.conv, check_input(x, self.conv.in_channels))
+        return x
 
 
 def penalty(model: nn.Module) -> Tensor:
@@ -99,6 +112,7 @@ def dynamic_layers(model: nn.Module, kind: type = DynamicLayer) -> list[Any]:
     >>> len(dynamic_layers(nn.Sequential(DynamicLayer(), nn.ReLU())))
     1
     """
+    checks.instance(kind, "kind", type)
     found = [m for m in checks.instance(model, "model", nn.Module).modules() if isinstance(m, kind)]
     if not found:
         word = "dynamic layer" if kind is DynamicLayer else kind.__name__
@@ -152,7 +166,7 @@ def convolve_channels(
     >>> macs.item() == 2 * 3 * 9 * 3 * 3
     True
     """
-    check_conv(conv), check_input(x, conv.in_channels)
+    check_conv(conv), check_input(x, conv.in_channels), checks.flag(group, "group")
     _check_mask(inputs, "inputs", (len(x), conv.in_channels))
     _check_mask(outputs, "outputs", (len(x), conv.out_channels))
     y = x.new_zeros(len(x), conv.out_channels, *output_size(conv, x))
@@ -174,9 +188,10 @@ def convolve_each(
     ----------
     x : (n, C, H, W)
     conv : a convolution without bias and groups, C channels in, K out
-    inputs : int64 (n, c), for each image the input channels that are read
+    inputs : int64 (n, c), for each image the input channels that are read; one named twice counts twice
     outputs : int64 (n, k), for each image the output channels that are wanted
-    scale, shift : (n, K), applied to the sums: a batch norm folded into the weights, and whatever belongs to the image
+    scale, shift : floating-point (n, K), applied to the sums: a batch norm folded into the weights, and whatever
+        belongs to the image
 
     Returns
     -------
@@ -195,18 +210,17 @@ def convolve_each(
     >>> torch.allclose(y, conv(x), atol=1e-6), macs
     (True, 486)
     """
-    check_conv(conv), check_input(x, conv.in_channels)
+    check_conv(conv), output_size(conv, check_input(x, conv.in_channels))
     image = torch.arange(len(x))[:, None]
     for name, index, high in (("inputs", inputs, conv.in_channels), ("outputs", outputs, conv.out_channels)):
         _check_index(index, name, len(x), high)
     for name, factor in (("scale", scale), ("shift", shift)):
-        if checks.instance(factor, name, Tensor).shape != (len(x), conv.out_channels):
-            raise ValueError(f"{name} must have shape {(len(x), conv.out_channels)}, got {tuple(factor.shape)}")
+        _check_factor(factor, name, (len(x), conv.out_channels))
     kernels = (outputs[:, :, None] * conv.in_channels + inputs[:, None]).flatten()
     weight = conv.weight.flatten(0, 1).index_select(0, kernels).reshape(-1, inputs.shape[1], *conv.kernel_size)
     weight.mul_(scale.gather(1, outputs).reshape(-1, 1, 1, 1))  # (n k, c, kh, kw)
-    chosen, offset = x[image, inputs].flatten(0, 1)[None], shift.gather(1, outputs).flatten()
-    z = functional.conv2d(chosen, weight, offset, conv.stride, cast(Any, conv.padding), conv.dilation, len(x))
+    chosen = x.flatten(0, 1).index_select(0, (image * x.shape[1] + inputs).flatten())[None]
+    z = _convolve_groups(chosen, weight, conv, shift.gather(1, outputs).flatten(), len(x))
     y = x.new_zeros(len(x), conv.out_channels, *z.shape[2:])
     y[image, outputs] = z.reshape(len(x), -1, *z.shape[2:])
     return y, inputs.shape[1] * outputs.shape[1] * per_output(conv) * math.prod(y.shape[2:])
@@ -262,6 +276,16 @@ def active_channels(x: Tensor) -> Tensor:
     return (check_input(x) != 0).flatten(2).any(2)
 
 
+def unbiased(in_channels: int, out_channels: int, window: Window) -> nn.Conv2d:
+    """Return a new convolution without bias; TypeError or ValueError unless the channels are integers of at least 1.
+
+    >>> unbiased(2, 4, Window(3, padding=1))
+    Conv2d(2, 4, kernel_size=(3, 3), stride=(1, 1), padding=(1, 1), bias=False)
+    """
+    c, k = checks.size(in_channels, "in_channels"), checks.size(out_channels, "out_channels")
+    return nn.Conv2d(c, k, **asdict(window), bias=False)
+
+
 def bare(conv: nn.Conv2d, norm: nn.BatchNorm2d | None) -> tuple[nn.Conv2d, nn.BatchNorm2d]:
     """Return copies of a convolution and its batch norm in which the convolution has no bias.
 
@@ -291,6 +315,46 @@ def bare(conv: nn.Conv2d, norm: nn.BatchNorm2d | None) -> tuple[nn.Conv2d, nn.Ba
     if conv.bias is not None:
         norm.running_mean.sub_(conv.bias.detach())
     return plain.train(conv.training), norm
+
+
+def layer_config(conv: nn.Conv2d, norm: nn.BatchNorm2d, *left_out: str) -> dict[str, Any]:
+    """Return the arguments that build a dynamic layer with such a convolution and batch norm, as plain values.
+
+    `left_out` are arguments of a convolution that the layer does not take.
+
+    >>> sorted(layer_config(nn.Conv2d(1, 2, 3, bias=False), nn.BatchNorm2d(2), "dilation"))
+    ['in_channels', 'kernel_size', 'norm', 'out_channels', 'padding', 'stride']
+    """
+    without = {"groups", "bias", "padding_mode", *left_out}
+    sizes = {name: value for name, value in conv_config(conv).items() if name not in without}
+    return sizes | {"norm": norm_config(norm)}
+
+
+def norm_config(norm: nn.BatchNorm2d) -> dict[str, Any]:
+    """Return the settings of a batch norm that its state does not hold.
+
+    >>> norm_config(nn.BatchNorm2d(2, eps=1e-3))
+    {'eps': 0.001, 'momentum': 0.1}
+    """
+    return {"eps": norm.eps, "momentum": norm.momentum}
+
+
+def norm_settings(value: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return eps and momentum as arguments of `nn.BatchNorm2d`, as `norm_config` gave them, or none for None.
+
+    Raises TypeError or ValueError unless eps is a number above 0 and momentum one from 0 to 1, or None.
+
+    >>> norm_settings({"eps": 0})
+    Traceback (most recent call last):
+    ValueError: norm['eps'] must be above 0, got 0
+    """
+    made = {} if value is None else dict(checks.instance(value, "norm", Mapping))
+    for name, setting in made.items():
+        if checks.choice(name, "norm", ("eps", "momentum")) == "eps":
+            checks.positive(setting, "norm['eps']")
+        elif setting is not None:
+            checks.number(setting, "norm['momentum']", low=0, high=1)
+    return made
 
 
 def identity_norm(conv: nn.Conv2d) -> nn.BatchNorm2d:
@@ -353,18 +417,31 @@ def check_input(x: Any, channels: int | None = None) -> Tensor:
     Traceback (most recent call last):
     ValueError: x must be (n, 1, H, W) and not empty, got (2, 3, 4, 4)
     """
-    if not checks.instance(x, "x", Tensor).is_floating_point():
-        raise TypeError(f"x must be a floating-point tensor, got dtype {x.dtype}")
-    if x.dim() != 4 or not x.numel() or (channels is not None and x.shape[1] != channels):
+    if checks.floating(x, "x").dim() != 4 or not x.numel() or (channels is not None and x.shape[1] != channels):
         raise ValueError(f"x must be (n, {channels or 'C'}, H, W) and not empty, got {tuple(x.shape)}")
     return x
 
 
-def _check_mask(mask: Any, name: str, shape: tuple[int, ...]) -> None:
+def check_bool(mask: Any, name: str) -> Tensor:
+    """Return mask if it is a bool tensor; TypeError otherwise.
+
+    >>> check_bool(torch.ones(2), "mask")
+    Traceback (most recent call last):
+    TypeError: mask must be a bool tensor, got dtype torch.float32
+    """
     if checks.instance(mask, name, Tensor).dtype != torch.bool:
         raise TypeError(f"{name} must be a bool tensor, got dtype {mask.dtype}")
-    if mask.shape != shape:
+    return mask
+
+
+def _check_mask(mask: Any, name: str, shape: tuple[int, ...]) -> None:
+    if check_bool(mask, name).shape != shape:
         raise ValueError(f"{name} must have shape {shape}, got {tuple(mask.shape)}")
+
+
+def _check_factor(factor: Any, name: str, shape: tuple[int, int]) -> None:
+    if checks.floating(factor, name).shape != shape:
+        raise ValueError(f"{name} must have shape {shape}, got {tuple(factor.shape)}")
 
 
 def _check_index(index: Any, name: str, n: int, high: int) -> None:
@@ -386,5 +463,24 @@ def _groups(sets: Tensor, group: bool) -> Iterator[Tensor]:
     yield from order.split(which.bincount().tolist())
 
 
-def _convolve(x: Tensor, weight: Tensor, conv: nn.Conv2d) -> Tensor:
-    return functional.conv2d(x, weight, None, conv.stride, cast(Any, conv.padding), conv.dilation)
+def _convolve_groups(x: Tensor, weight: Tensor, conv: nn.Conv2d, bias: Tensor, groups: int) -> Tensor:
+    """Convolve in one call, or group by group where channels do not fill vectors and there is much to compute."""
+    c, k = weight.shape[1], len(weight) // groups
+    if not _is_busy(x, weight[:k], conv) or c % VECTOR == k % VECTOR == 0:
+        return _convolve(x, weight, conv, bias, groups=groups)
+    parts = zip(x.split(c, 1), weight.split(k), bias.split(k), strict=True)
+    return torch.cat([_convolve(part, w, conv, b) for part, w, b in parts], 1)
+
+
+def _convolve(x: Tensor, weight: Tensor, conv: nn.Conv2d, bias: Tensor | None = None, *, groups: int = 1) -> Tensor:
+    """Convolve by oneDNN where that pays: for one image of few pixels torch itself takes a slower way."""
+    padding = cast(Any, conv.padding)
+    native = x.dtype == torch.float32 and x.device.type == "cpu" and _ONEDNN and not torch.is_grad_enabled()
+    if native and _is_busy(x, weight[: len(weight) // groups], conv):
+        return torch.ops.aten.mkldnn_convolution(x, weight, bias, padding, conv.stride, conv.dilation, groups)
+    return functional.conv2d(x, weight, bias, conv.stride, padding, conv.dilation, groups)
+
+
+def _is_busy(x: Tensor, weight: Tensor, conv: nn.Conv2d) -> bool:
+    """Tell whether the filters of one image have enough multiply-adds to make up for oneDNN's set-up."""
+    return weight.numel() * x.shape[2] * x.shape[3] >= BUSY * math.prod(conv.stride)

@@ -40,6 +40,7 @@ class SlimmingRecipe:
         if not checks.instance(self.kept, "kept", Mapping):
             raise ValueError("kept must name at least one batch norm, got none")
         for name, channels in self.kept.items():
+            checks.instance(name, "kept", str), checks.instance(channels, f"kept[{name!r}]", Sequence)
             cleaned = tuple(checks.integer(c, f"kept[{name!r}]", low=0) for c in channels)
             if not cleaned or list(cleaned) != sorted(set(cleaned)):
                 raise ValueError(f"kept[{name!r}] must hold channels in rising order, at least one, got {channels}")
@@ -195,19 +196,20 @@ def slim(
     """
     _check_recipe(model, recipe)
     state, before = dict(model.state_dict()), None
-    pairs = [*chain]
+    pairs = _pairs(chain)
     if [norm for _, norm in pairs] != list(recipe.kept):
         raise ValueError(f"chain must hold the batch norms {list(recipe.kept)} in this order, got {pairs}")
     for conv, norm in pairs:
+        _check_conv(model, conv)
         kept = torch.tensor(recipe.kept[norm])
         for key in _own(state, conv, norm):
             state[key] = state[key][kept]
         if before is not None:
             state[f"{conv}.weight"] = state[f"{conv}.weight"][:, before]
         before, channels = kept, batch_norms(model)[norm].num_features
-    if f"{last}.weight" not in state:
-        raise ValueError(f"last must be the name of a linear layer, got {last!r}")
-    weight = state[f"{last}.weight"]
+    weight = state.get(f"{last}.weight", torch.zeros(0))
+    if weight.dim() != 2 or weight.shape[1] % channels:
+        raise ValueError(f"last must be the name of a linear layer behind {channels} channels, got {last!r}")
     state[f"{last}.weight"] = weight.reshape(len(weight), channels, -1)[:, before].flatten(1)
     return rebuild(recipe, state, build=build).train(model.training)
 
@@ -230,7 +232,8 @@ def rebuild(recipe: SlimmingRecipe, state: Mapping[str, Tensor], *, build: Build
     >>> small.num_features
     2
     """
-    model = build(checks.instance(recipe, "recipe", SlimmingRecipe).widths)
+    checks.instance(recipe, "recipe", SlimmingRecipe), checks.instance(state, "state", Mapping)
+    model = checks.instance(checks.function(build, "build")(recipe.widths), "build(widths)", nn.Module)
     try:
         model.load_state_dict(dict(state), strict=True)
     except RuntimeError as error:
@@ -244,10 +247,24 @@ def _at_least(scale: Tensor, kept: Tensor, n: int) -> tuple[int, ...]:
     return tuple(kept.nonzero().flatten().tolist())
 
 
+def _pairs(chain: Any) -> list[tuple[str, str]]:
+    """Return the chain as a list of pairs."""
+    pairs = list(checks.instance(chain, "chain", Iterable))
+    if not all(isinstance(part, tuple | list) and len(part) == 2 for part in pairs):
+        raise TypeError(f"chain must hold pairs of names (convolution, batch norm), got {pairs}")
+    return [(conv, norm) for conv, norm in pairs]
+
+
+def _check_conv(model: nn.Module, name: str) -> None:
+    layer = dict(model.named_modules()).get(name)
+    if not isinstance(layer, nn.Conv2d):
+        raise ValueError(f"chain must hold names of convolutions, got {name!r}")
+    if layer.groups != 1:
+        raise ValueError(f"chain must hold convolutions of one group, got {name!r} with {layer.groups}")
+
+
 def _own(state: Mapping[str, Tensor], conv: str, norm: str) -> list[str]:
     """Return the keys of what has one entry for each output channel."""
-    if f"{conv}.weight" not in state:
-        raise ValueError(f"chain must hold names of convolutions, got {conv!r}")
     names = [f"{conv}.weight", f"{conv}.bias", *(f"{norm}.{key}" for key in ("weight", "bias"))]
     return [key for key in (*names, f"{norm}.running_mean", f"{norm}.running_var") if key in state]
 

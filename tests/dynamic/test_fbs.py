@@ -64,6 +64,7 @@ def test_the_number_of_winners_is_the_exact_ceiling(k, channels):
 
 def test_known_numbers_of_winners():
     assert [n_winners(d, 30) for d in (0.1, 0.101, 1, 1e-6)] == [3, 4, 30, 1]
+    assert [n_winners(d, 100) for d in (0.07, 0.14, 0.55)] == [7, 14, 55]  # each product is a little larger
 
 
 @settings(deadline=None)
@@ -303,7 +304,7 @@ def test_a_bad_density(density):
 
 
 BAD = [
-    (lambda: FBSConv2d(0, 2, 3), ValueError, "in_channels must be at least 1, got 0"),
+    (lambda: FBSConv2d(0, 2, 3), ValueError, "in_channels must be between 1 and 2147483647, got 0"),
     (lambda: FBSConv2d(2, 2, 3, density="1"), TypeError, "density must be a number"),
     (lambda: FBSConv2d(2, 2, 3, boosting=1), TypeError, "boosting must be bool, got int"),
     (lambda: FBSConv2d.from_conv(nn.Linear(2, 2)), TypeError, "conv must be Conv2d, got Linear"),
@@ -318,6 +319,13 @@ BAD = [
     (lambda: layer()(torch.zeros(1, 6, 7, 7, dtype=torch.int64)), TypeError, "floating-point"),
     (lambda: layer()(torch.full((1, 6, 7, 7), math.nan)), ValueError, "saliency must not hold NaN"),
     (lambda: setattr(layer(), "execution", "gathered"), ValueError, "execution must be one of 4 names"),
+    (lambda: FBSConv2d(2, 2, 3, padding="same"), TypeError, "padding must be an integer"),
+    (lambda: FBSConv2d(2, 2, (3, 0)), ValueError, "kernel_size must be at least 1"),
+    (lambda: FBSConv2d(2, 2, 3, norm={"scale": 1}), ValueError, "norm must be one of 2 names, got 'scale'"),
+    (lambda: layer()(torch.zeros(1, 6, 0, 7)), ValueError, "not empty"),
+    (lambda: FBSConv2d(6, 8, 3)(torch.zeros(1, 6, 2, 7)), ValueError, "x must be at least as large as the kernel"),
+    (lambda: winners(torch.ones(2, 3, dtype=torch.int64), 1), TypeError, "saliency must be a floating-point tensor"),
+    (lambda: DensityAnnealing(0.5, n_steps=1, loss="mse"), TypeError, "loss must be a function"),
     (lambda: winners(torch.zeros(2, 3), 4), ValueError, "k must be between 1 and 3, got 4"),
     (lambda: winners(torch.zeros(2, 3), 1.0), TypeError, "k must be an integer"),
     (lambda: winners(torch.zeros(3), 1), ValueError, r"saliency must be \(n, C\)"),
@@ -344,6 +352,7 @@ def test_bad_input(call, error, message):
         (torch.zeros(4), TypeError, "labels must be int64"),
         (torch.zeros(3, dtype=torch.int64), ValueError, "one entry for each of 4 pictures"),
         (torch.tensor([0, 0, 2, 2]), ValueError, "each class from 0 to 2"),
+        (torch.tensor([0, 1, 2, 3]), ValueError, "each class from 0 to 2"),
         ([0, 1, 2, 0], TypeError, "labels must be Tensor"),
     ],
 )

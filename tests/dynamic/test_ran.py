@@ -48,5 +48,5 @@ def test_every_kind_of_product(call, macs):
 
 
 def test_bad_input():
-    with pytest.raises(TypeError, match="function must be callable, got int"):
+    with pytest.raises(TypeError, match="function must be a function, got 3"):
         macs_ran(3)

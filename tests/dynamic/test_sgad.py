@@ -25,7 +25,7 @@ from labkit.dynamic import (
     softmax_variance,
 )
 from labkit.lectures import erratum
-from labkit.nets import ResNet, SmallResNet
+from labkit.nets import ResNet, SmallResNet, sgad_net
 from labkit.training import fit
 
 ONE = torch.ones(1, 2)
@@ -283,6 +283,7 @@ def test_the_small_network_has_the_papers_layers(n, layers):
         (lambda: expected_drop_ratio(ONE * 0, n_classes=2, s_max=1.0), ValueError, "s_max must be above 0 and below 1"),
         (lambda: expected_drop_ratio(ONE * 0, n_classes=2, s_max=0), ValueError, "s_max must be above 0 and below 1"),
         (lambda: expected_drop_ratio(ONE * 0, n_classes=2, s_max=0.5, reading="?"), ValueError, "reading must be one"),
+        (lambda: expected_drop_ratio(torch.ones(0), n_classes=2, s_max=0.5), ValueError, "at least one number"),
         (lambda: drop_ratio_loss(ONE, torch.ones(2)), ValueError, r"masks must be \(N, L\)"),
         (lambda: drop_ratio_loss(2 * ONE, torch.ones(1)), ValueError, "masks must lie between 0 and 1"),
         (lambda: drop_ratio_loss(ONE, -torch.ones(1)), ValueError, "expected must lie between 0 and 1"),
@@ -298,6 +299,12 @@ def test_the_small_network_has_the_papers_layers(n, layers):
         (lambda: SGAD(nn.ReLU(), channels=8, n_classes=10), ValueError, "ReLU lacks"),
         (lambda: SGAD(3, channels=8, n_classes=10), TypeError, "network must be Module"),
         (lambda: SGAD(SmallResNet(), channels=8, n_classes=1), ValueError, "n_classes must be at least 2"),
+        (lambda: SGAD(SmallResNet(), channels=8, n_classes=10, guide_hidden=0), ValueError, "guide_hidden must be"),
+        (lambda: sgad_net(nn.ReLU()), TypeError, "network must be SmallResNet"),
+        (lambda: sgad_net(SmallResNet())(torch.zeros(1, 3, 8, 8)), ValueError, r"x must be \(n, 1, H, W\)"),
+        (lambda: sgad_net(SmallResNet()).run(torch.zeros(1, 8, 8)), ValueError, r"x must be \(n, 1, H, W\)"),
+        (lambda: SmallResNet()(torch.zeros(1, 1, 8, 8).int()), TypeError, "x must be a floating-point tensor"),
+        (lambda: SmallResNet()([[1.0]]), TypeError, "x must be Tensor"),
         (lambda: sgad_objective(s_max=2), ValueError, "s_max must be between 0 and 1"),
         (lambda: sgad_objective(s_max=0.5, weight=-1), ValueError, "weight must be at least 0"),
         (lambda: sgad_objective(s_max=0.5, guide_weight="1"), TypeError, "guide_weight must be a number"),

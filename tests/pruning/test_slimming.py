@@ -127,14 +127,16 @@ def test_training_with_it_shrinks_scales():
 
 def test_slimming_and_fbs_multiply():
     """What both save together is the product of what each saves, within five percent."""
-    x, made = torch.rand(4, 1, 16, 16), CifarNet(widths=(32,) * 8, image_size=16, random_state=0).eval()
+    x = torch.rand(4, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    made = CifarNet(widths=(32,) * 8, image_size=16, random_state=0).eval()
     for norm in batch_norms(made).values():
         norm.bias.data.fill_(3)  # no channel is zero by itself
     whole = count(made, x).macs
     recipe = SlimmingRecipe({norm: tuple(range(0, 32, 2)) for _, norm in made.chain})  # half of each layer
 
     def savings(network):
-        fbs = network.replaced(lambda conv, norm: FBSConv2d.from_conv(conv, norm, density=0.5, spread=0.3)).eval()
+        options = {"density": 0.5, "spread": 0.1, "random_state": 0}  # all saliencies stay above 0
+        fbs = network.replaced(lambda conv, norm: FBSConv2d.from_conv(conv, norm, **options)).eval()
         set_execution(fbs, "image")
         predictors = sum(block.predictor.weight.numel() for block in fbs.blocks)
         return whole / (count(fbs, x).macs - predictors)
@@ -167,6 +169,8 @@ BAD = [
     (lambda: SlimmingRecipe({"a": ()}), ValueError, "at least one, got"),
     (lambda: SlimmingRecipe({"a": (1, 0)}), ValueError, "rising order"),
     (lambda: SlimmingRecipe({"a": (0.5,)}), TypeError, "must be an integer"),
+    (lambda: SlimmingRecipe({"a": 3}), TypeError, r"kept\['a'\] must be Sequence, got int"),
+    (lambda: SlimmingRecipe({1: (0,)}), TypeError, "kept must be str, got int"),
     (lambda: SlimmingRecipe.from_json("[1]"), ValueError, "text must be a recipe"),
     (lambda: SlimmingRecipe.from_json("no"), ValueError, "text must be a recipe"),
     (lambda: mask_channels(model(), SlimmingRecipe({"norm": (0,)})), ValueError, "must name batch norms"),
@@ -174,6 +178,9 @@ BAD = [
     (lambda: mask_channels(model(), {}), TypeError, "recipe must be SlimmingRecipe"),
     (lambda: slimmed(model(), RECIPE), ValueError, "chain must hold the batch norms"),
     (lambda: rebuild({}, {}, build=model().like), TypeError, "recipe must be SlimmingRecipe"),
+    (lambda: rebuild(RECIPE, None, build=model().like), TypeError, "state must be Mapping"),
+    (lambda: rebuild(RECIPE, {}, build=None), TypeError, "build must be a function"),
+    (lambda: rebuild(RECIPE, {}, build=str), TypeError, r"build\(widths\) must be Module, got str"),
     (lambda: rebuild(RECIPE, {}, build=lambda w: nn.BatchNorm2d(*w)), ValueError, "state must fit a network"),
 ]
 
@@ -187,7 +194,24 @@ def test_bad_input(call, error, message):
 def test_names_that_are_not_there():
     made = model()
     recipe = select_channels(made, sparsity=0.3)
-    with pytest.raises(ValueError, match="last must be the name of a linear layer, got 'head'"):
+    with pytest.raises(ValueError, match=r"last must be the name of a linear layer behind .* channels, got 'head'"):
         slim(made, recipe, chain=made.chain, last="head", build=made.like)
     with pytest.raises(ValueError, match="chain must hold names of convolutions, got 'conv'"):
         slim(made, recipe, chain=[("conv", norm) for _, norm in made.chain], last="fc", build=made.like)
+
+
+def test_other_kinds_of_chains_and_heads():
+    made = model()
+    recipe = select_channels(made, sparsity=0.3)
+    for chain, error, message in (
+        (None, TypeError, "chain must be Iterable"),
+        (["blocks.0.conv"], TypeError, "chain must hold pairs of names"),
+        (made.chain[:3], ValueError, "chain must hold the batch norms"),
+    ):
+        with pytest.raises(error, match=message):
+            slim(made, recipe, chain=chain, last="fc", build=made.like)
+    with pytest.raises(ValueError, match=r"last must be the name of a linear layer behind \d+ channels, got 'blocks"):
+        slim(made, recipe, chain=made.chain, last="blocks.0.conv", build=made.like)
+    grouped = nn.Sequential(nn.Conv2d(2, 2, 3, groups=2), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(2, 2))
+    with pytest.raises(ValueError, match="convolutions of one group, got '0' with 2"):
+        slim(grouped, SlimmingRecipe({"1": (0,)}), chain=[("0", "1")], last="3", build=nn.Linear)
