@@ -90,6 +90,16 @@ def _only_local(route) -> None:
         route.abort()  # shows up as a failed request
 
 
+def serious(page) -> dict[str, list]:
+    """Return what axe-core calls serious or critical, with the elements it means."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    # Without `preload`: axe would look for imported style sheets beside the page instead of beside the importing one.
+    found = Axe().run(page, options={"resultTypes": ["violations"], "preload": False}).response["violations"]
+    grave = [item for item in found if item["impact"] in ("serious", "critical")]
+    return {item["id"]: [node["target"] for node in item["nodes"]][:5] for item in grave}
+
+
 def explorer_page(figures: str) -> str:
     """Return a page that shows explorers from their static HTML, for a folder that holds `static/`."""
     return PAGE.format(style=theme.css_variables(), figures=figures)

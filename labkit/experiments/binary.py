@@ -3,8 +3,7 @@
 import copy
 import tempfile
 import time
-from collections.abc import Callable
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -17,9 +16,9 @@ from labkit import paths
 from labkit.cost import file_bytes, time_ratio
 from labkit.datasets import Digits, mnist
 from labkit.experiments.low_rank import means
-from labkit.experiments.registry import experiment
+from labkit.experiments.registry import Record, experiment, header
 from labkit.nets import BinaryLeNet, LeNet, save
-from labkit.nets.binary_store import save_binary
+from labkit.nets.binary_store import load_binary, save_binary
 from labkit.nets.store import read
 from labkit.quantization.binary import SignActivation, binarize_model, binary_layers, clipped, start_uniform
 from labkit.quantization.packed_layers import PackedConv2d, PackedLinear
@@ -55,6 +54,7 @@ Row = dict[str, Any]
         "epochs": 1,
         "n_train": 500,
     },
+    times=lambda made: _shipped_times(made),
 )
 def binary_lenet(
     output: Path,
@@ -98,22 +98,31 @@ def _errors(model: nn.Module, data: dict[str, Digits]) -> Row:
 def _ship(model: nn.Module, output: Path, made: Row, data: dict[str, Digits]) -> Row:
     """Save a binary network and its packed form, load them, and compare: predictions, bytes and time."""
     name, folder = f"lenet-{made['method']}", output / "checkpoints"
-    header = made | {"batch_size": 128, "optimizer": "Adam, weights clipped to [-1, 1]", "split": SPLIT}
-    header |= {"command": "python -m labkit.experiments binary-lenet", "torch": torch.__version__}
-    save_binary(model, folder / f"{name}.safetensors", header=header | {"date": _today()})
+    settings = {"batch_size": 128, "optimizer": "Adam, weights clipped to [-1, 1]"}
+    save_binary(model, folder / f"{name}.safetensors", header=header("binary-lenet", made | settings))
     packed = pack(model)
     with tempfile.TemporaryDirectory() as other:
         save_packed(packed, Path(other) / "packed.safetensors")
         packed_bytes = (Path(other) / "packed.safetensors").stat().st_size
         packed = load_packed(Path(other) / "packed.safetensors")[0]
     differ = {f"{key}_predictions_that_differ": _differences(model, packed, digits) for key, digits in data.items()}
-    x = data["test"][:100].tensors()[0]
-    dense = [partial(_dense(model), x[:n]) for n in (1, 100)]
-    ratios = [time_ratio(real, partial(packed, x[:n])) for real, n in zip(dense, (1, 100), strict=True)]
-    times = {f"time_ratio_{n}": round(ratio, 3) for n, ratio in zip((1, 100), ratios, strict=True)}
-    if made["method"] != "bwn":  # its inputs are real
-        times["time_ratio_inner_100"] = round(_inner_ratio(_dense(model), packed, x), 3)
+    times = _times(_dense(model), packed, data["test"][:100].tensors()[0], binary_inputs=made["method"] != "bwn")
     return {"packed_bytes": packed_bytes, "float_bytes": file_bytes(model)} | differ | times
+
+
+def _times(dense: nn.Module, packed: nn.Module, x: torch.Tensor, *, binary_inputs: bool) -> Row:
+    """Return how many times faster the packed network is: for one digit, for 100, and where its inputs are signs."""
+    ratios = {n: time_ratio(partial(dense, x[:n]), partial(packed, x[:n])) for n in (1, 100)}
+    inner = {"inner_100": _inner_ratio(dense, packed, x)} if binary_inputs else {}
+    return {f"time_ratio_{name}": round(ratio, 3) for name, ratio in (ratios | inner).items()}
+
+
+def _shipped_times(made: Record) -> Iterator[tuple[str, Row]]:
+    """Yield the time ratios of the networks that were shipped."""
+    x = mnist("test", source="offline")[:100].tensors()[0]
+    for method in made.summary["shipped"]:
+        model = load_binary(f"lenet-{method}")
+        yield method, _times(_dense(model), pack(model), x, binary_inputs=method != "bwn")
 
 
 def _inner_ratio(dense: Any, packed: Any, x: torch.Tensor) -> float:
@@ -123,10 +132,6 @@ def _inner_ratio(dense: Any, packed: Any, x: torch.Tensor) -> float:
     with torch.no_grad():
         h = nn.Sequential(*layers[:4])(x)  # what conv1 and its batch norm make
         return time_ratio(partial(nn.Sequential(*layers[4:11]), h), partial(nn.Sequential(*words[first : last + 1]), h))
-
-
-def _today() -> str:
-    return datetime.now(UTC).date().isoformat()
 
 
 def _dense(model: nn.Module) -> nn.Module:

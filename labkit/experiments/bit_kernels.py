@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from labkit import checks
 from labkit.cost import cpu_times, fastest, processor
+from labkit.cost.break_even import dense_products
 from labkit.experiments.registry import experiment
 from labkit.kernels import backend, ladder, levels, limits, pack_bits, xnor_matmul
 from labkit.kernels.dispatch import forced
@@ -19,6 +19,7 @@ from labkit.kernels.ladder import STEPS
 
 SPLIT = "no data: random signs and integers; every product is compared with NumPy's"
 SLOW = 10**10  # additions from which the first step would take minutes
+N_MAX = 2**20
 ROWS = 8  # vectors on either side of the bench
 WAYS = ("naive", "numpy", "cffi", "blocked")
 GRID: dict[str, tuple[int, ...]] = {"n": (64, 256, 1024, 4096), "word": (32, 64), "M": (1, 2, 4, 8), "K": (1, 2, 4, 8)}
@@ -86,9 +87,14 @@ def ladder_calls(A: np.ndarray, B: np.ndarray) -> dict[str, Callable[[], np.ndar
 
 
 def fp32_calls(A: np.ndarray, B: np.ndarray) -> dict[str, Callable[[], Any]]:
-    """Return the same product of float32 numbers by NumPy and by torch, for comparison."""
-    C, D = torch.from_numpy(A), torch.from_numpy(B).T
-    return {"numpy fp32": lambda: A @ B.T, "torch fp32": lambda: C @ D}
+    """Return the same product A B^T of float32 numbers by NumPy, torch and oneDNN, for comparison: the fastest counts.
+
+    Raises TypeError or ValueError for matrices that do not fit.
+    """
+    A, B = (checks.matrix(x, name).astype(np.float32) for x, name in ((A, "A"), (B, "B")))
+    if A.shape[1] != B.shape[1]:
+        raise ValueError(f"B must have rows of {A.shape[1]} numbers, as A has, got shape {B.shape}")
+    return {f"{name} fp32": call for name, call in dense_products(A, B.T).items()}
 
 
 def thread_gain(alone: Callable[[], Any], together: Callable[[], Any]) -> float:
@@ -126,7 +132,7 @@ def bench(
 
     Parameters
     ----------
-    n : integers in a vector, at least 1
+    n : integers in a vector, 1 to 1,048,576
     word : bits of a machine word, 32 or 64
     M, K : bits of the integers on either side, 1 to 16
     random_state, rounds, round_seconds : as everywhere, and as `cpu_times` has them
@@ -151,7 +157,7 @@ def bench_calls(
 
     The arguments are those of `bench`, with its errors.
     """
-    rng, n = checks.generator(random_state), checks.integer(n, "n", low=1)
+    rng, n = checks.generator(random_state), checks.integer(n, "n", low=1, high=N_MAX)
     M, K = (checks.integer(bits, name, low=1, high=16) for name, bits in (("M", M), ("K", K)))
     X, Y = rng.integers(0, 2**M, (ROWS, n)), rng.integers(0, 2**K, (ROWS, n))
     a, b = ladder.planes(X, bits=M, word=word), ladder.planes(Y, bits=K, word=word)  # (bits, ROWS, words)

@@ -1,5 +1,6 @@
 """The register of experiments, the runner, and the records that it writes."""
 
+import copy
 import inspect
 import json
 import math
@@ -18,15 +19,15 @@ import labkit
 from labkit import checks, paths
 
 EXPERIMENTS: dict[str, "Experiment"] = {}
-Times = Callable[["Record"], Iterable[tuple[dict[str, Any], dict[str, float]]]]
+Times = Callable[["Record"], Iterable[tuple[dict[str, Any] | str, dict[str, Any]]]]
 
 
 @dataclass(frozen=True)
 class Experiment:
     """A function of keyword settings that returns {"rows": [...], "summary": {...}}, and how to run it.
 
-    `times` measures nothing but the time ratios of a record: it yields pairs of the values that name rows and the
-    columns that these rows get.
+    `times` measures nothing but the time ratios of a record: it yields pairs of the values that name rows, or of
+    the name of an entry of summary["shipped"], and the columns that these rows or this entry get.
     """
 
     name: str
@@ -172,11 +173,12 @@ def retime(name: str, *, data: Path | None = None) -> Record:
         raise ValueError(f"name must be an experiment whose times can be measured alone, got {name!r}")
     data = data or paths.DATA
     made = record(name, data=data)
-    rows = [dict(row) for row in made.rows]
+    rows, summary = copy.deepcopy((made.rows, made.summary))
     for labels, measured in times(made):
-        for row in rows:
-            row |= measured if labels.items() <= row.items() else {}
-    made = replace(made, rows=rows, times_date=_today())
+        found = [summary["shipped"][labels]] if isinstance(labels, str) else rows
+        for row in found:
+            row |= measured if isinstance(labels, str) or labels.items() <= row.items() else {}
+    made = replace(made, rows=rows, summary=summary, times_date=_today())
     _write(data / "results" / f"{name}.json", made)
     return made
 
@@ -197,6 +199,16 @@ def record(name: str, *, data: Path | None = None) -> Record:
         return Record(**{f.name: content[f.name] for f in fields(Record) if f.name in content})
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is not a whole record: {error!r}") from error
+
+
+def header(name: str, made: dict[str, Any]) -> dict[str, Any]:
+    """Return the header of a checkpoint that the experiment `name` made: `made`, and how it came about.
+
+    >>> header("low-bit", {"seed": 0})["command"]
+    'python -m labkit.experiments low-bit'
+    """
+    origin = {"split": EXPERIMENTS[name].split, "command": _command(name, tiny=False)}
+    return made | origin | {"torch": torch.__version__, "date": _today()}
 
 
 def _record(chosen: Experiment, tiny: bool, settings: dict, duration: float, result: dict) -> Record:

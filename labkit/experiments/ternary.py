@@ -3,7 +3,6 @@
 import copy
 import time
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,12 @@ from torch import nn
 from torch.nn import functional
 
 from labkit.datasets import Digits, mnist
-from labkit.experiments.low_bit import INNER, LAYERS, METHODS, Kept, Row
-from labkit.experiments.registry import experiment
+from labkit.experiments.low_bit import INNER, LAYERS, METHODS, Kept, Row, errors
+from labkit.experiments.low_rank import means
+from labkit.experiments.registry import experiment, header
 from labkit.nets import LeNet5, load
 from labkit.nets.low_bit_lenet import GXNOR_WIDTHS, LowBitLeNet, save_ternary
+from labkit.nets.power_store import POWERS, save_powers
 from labkit.quantization import (
     INQ,
     DiscreteAdam,
@@ -42,32 +43,34 @@ GXNOR_SPLIT = SPLIT.format(n_trial="10,000") + NORM_NOTE
 INQ_SPLIT = (
     "starts from the checkpoint lenet-5, trained on the 55,000 digits of mnist('train'); learning rate chosen on the "
     "5,000 of mnist('heldout') after quantizing with 5,000 of the 55,000; then 10,000 of these; error on the 10,000 "
-    "digits of mnist('test'), seen by neither step"
+    "digits of mnist('test'), seen by neither step; the held-out error is that of digits that chose the learning rate"
 )
 TINY = {"source": "offline", "n_trial": 100, "n_train": 200, "epochs": 1, "trial_epochs": 1}
 
 
-@experiment("ternary-lenet", split=SPLIT.format(n_trial="5,000"), minutes=3, tiny=TINY | {"rates": (1e-3,)})
+@experiment(
+    "ternary-lenet", split=SPLIT.format(n_trial="5,000"), minutes=8, tiny=TINY | {"rates": (1e-3,), "seeds": (0,)}
+)
 def ternary_lenet(
     output: Path,
     *,
     source: str = "download",
-    seeds: tuple[int, ...] = (0,),
+    seeds: tuple[int, ...] = (0, 1, 2),
     methods: tuple[str, ...] = ("float", "TWN", "TTQ"),
-    rates: tuple[float, ...] = (1e-3, 3e-3),
+    rates: tuple[float, ...] = (1e-3, 3e-3, 1e-2),
     n_trial: int = 5_000,
     n_train: int | None = None,
     trial_epochs: int = 1,
     epochs: int = 3,
 ) -> Row:
-    """LeNet-5 with ternary weights in its two large layers, TWN and TTQ, beside float."""
+    """LeNet-5 with ternary weights in its two large layers, TWN and TTQ, beside float; they go to `checkpoints/`."""
     digits, part, validation = _digits(source, n_trial, n_train)
     kept, rows, tried = Kept("ternary-lenet" if source == "download" else None), [], {}
     for name in methods:
         tried[name] = {str(rate): kept(_ternary_trial, name, rate, part, validation, trial_epochs) for rate in rates}
         rate = float(min(tried[name], key=lambda key: tried[name][key]))
         rows += [kept(_ternary_run, name, rate, digits, epochs, seed, source, str(output)) for seed in seeds]
-    return {"rows": rows, "summary": {"validation_error": tried}}
+    return {"rows": rows, "summary": {"validation_error": tried, "mean_test_error": means(rows, ("method",))}}
 
 
 @experiment("gxnor-lenet", split=GXNOR_SPLIT, minutes=2, tiny=TINY | {"rates": (0.1,)})
@@ -108,14 +111,14 @@ def inq_lenet(
     trial_epochs: int = 1,
     epochs: int = 1,
 ) -> Row:
-    """LeNet-5 with all weights powers of two or zero: INQ, rounding at once, and float trained as long."""
+    """LeNet-5 with all weights powers of two or zero: INQ, shipped, rounding at once, and float trained as long."""
     digits = mnist("train", source=source)[:n_train]
     kept = Kept("inq-lenet" if source == "download" else None)
     tried = {str(rate): kept(_inq_trial, rate, digits[:n_trial], trial_epochs, source) for rate in rates}
     rate = float(min(tried, key=lambda key: tried[key]))
     ways = [("INQ", b, "magnitude") for b in bits] + [("INQ", bits[0], "random")]
     ways += [("rounded at once", b, "none") for b in bits] + [("float", 32, "none"), ("float, trained on", 32, "none")]
-    rows = [kept(_inq_run, *way, rate, digits, epochs, seed, source) for way in ways for seed in seeds]
+    rows = [kept(_inq_run, *way, rate, digits, epochs, seed, source, str(output)) for way in ways for seed in seeds]
     return {"rows": rows, "summary": {"validation_error": tried, "learning_rate": rate}}
 
 
@@ -123,12 +126,6 @@ def _digits(source: str, n_trial: int, n_train: int | None) -> tuple[Digits, Dig
     digits = mnist("train", source=source)[:n_train]
     part, validation = digits.divide(len(digits) // 11, random_state=0)
     return digits, part[:n_trial], validation
-
-
-def _errors(model: nn.Module, source: str, seconds: float, transform: Any = None) -> Row:
-    sets = {"heldout_error": mnist("heldout", source=source), "test_error": mnist("test", source=source)}
-    pairs = {key: digits.tensors() if transform is None else transform(digits) for key, digits in sets.items()}
-    return {key: round(evaluate(model, pair).error, 4) for key, pair in pairs.items()} | {"train_s": round(seconds, 1)}
 
 
 def _ternary(name: str, rate: float, data: Digits, epochs: int, seed: int) -> nn.Module:
@@ -145,18 +142,15 @@ def _ternary_run(name: str, rate: float, data: Digits, epochs: int, seed: int, s
     start = time.process_time()
     model = _ternary(name, rate, data, epochs, seed)
     row = {"method": name, "seed": seed, "learning_rate": rate, "zeros": _zeros(model, INNER)}
-    row |= _errors(model, source, time.process_time() - start)
-    if name == "TWN" and not seed:
-        _ship(model, Path(output), "twn-lenet", INNER, row | {"epochs": epochs, "command": "ternary-lenet"})
+    row |= {"train_s": round(time.process_time() - start, 1)} | errors(model, source)
+    if name != "float" and not seed:
+        made = header("ternary-lenet", row | {"epochs": epochs})
+        save_ternary(model, _file(output, f"{name.lower()}-lenet"), layers=INNER, header=made)
     return row
 
 
-def _ship(model: nn.Module, output: Path, name: str, layers: Any, header: Row) -> None:
-    """Save a network with its provenance in the header."""
-    split = SPLIT.format(n_trial="5,000") if name == "twn-lenet" else GXNOR_SPLIT
-    header |= {"split": split, "command": f"python -m labkit.experiments {header['command']}"}
-    header |= {"torch": torch.__version__, "date": datetime.now(UTC).date().isoformat()}
-    save_ternary(model, output / "checkpoints" / f"{name}.safetensors", layers=layers, header=header)
+def _file(output: str, name: str) -> Path:
+    return Path(output) / "checkpoints" / f"{name}.safetensors"
 
 
 def _zeros(model: nn.Module, layers: Any) -> float:
@@ -221,9 +215,11 @@ def _gxnor_run(
     start = time.process_time()
     model = _gxnor(rate, data, epochs, batch_size, norm_rate, seed)
     row = {"method": "GXNOR", "seed": seed, "learning_rate": rate, "zeros": _zeros(model, LAYERS)}
-    row |= _errors(model, source, time.process_time() - start, signed) | gates(model, signed(data[:1_000])[0])
+    row |= {"train_s": round(time.process_time() - start, 1)} | errors(model, source, signed)
+    row |= gates(model, signed(data[:1_000])[0])
     if not seed:
-        _ship(model, Path(output), "gxnor-lenet", LAYERS, row | {"epochs": epochs, "command": "gxnor-lenet"})
+        made = header("gxnor-lenet", row | {"epochs": epochs})
+        save_ternary(model, _file(output, "gxnor-lenet"), layers=LAYERS, header=made)
     return row
 
 
@@ -256,7 +252,7 @@ def _inq_trial(rate: float, part: Digits, epochs: int, source: str) -> float:
 
 
 def _inq_run(
-    method: str, bits: int, strategy: str, rate: float, data: Digits, epochs: int, seed: int, source: str
+    method: str, bits: int, strategy: str, rate: float, data: Digits, epochs: int, seed: int, source: str, output: str
 ) -> Row:
     start, model = time.process_time(), _start(source)
     if method == "INQ":
@@ -268,7 +264,10 @@ def _inq_run(
     row = {"method": method, "bits": bits, "strategy": strategy, "seed": seed}
     levels = max(len(float_weight(model.get_submodule(name)).unique()) for name in LAYERS)
     row |= {"most_values": levels if bits < 32 else 0, "train_s": round(time.process_time() - start, 1)}
-    return row | {"test_error": round(evaluate(model, mnist("test", source=source)).error, 4)}
+    row |= errors(model, source)
+    if (name := f"inq-lenet-{bits}bit") in POWERS and strategy == "magnitude" and not seed:
+        save_powers(model, _file(output, name), layers=LAYERS, bits=bits, header=header("inq-lenet", row))
+    return row
 
 
 def rounded(model: nn.Module, bits: int) -> nn.Module:

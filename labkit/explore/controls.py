@@ -49,6 +49,10 @@ class Control:
         """Return the values that a test tries: the ends, the middle, every choice."""
         raise NotImplementedError
 
+    def inner(self, values: Values) -> list[Any]:
+        """Return further values that a test tries once, between those of `probes`."""
+        return []
+
     def settle(self, value: Any, values: Values) -> Any:
         """Return the nearest value that the other controls, at `values`, allow."""
         return value
@@ -156,12 +160,20 @@ class Slider(Control):
         return min(value, self.limit(values))
 
     def probes(self, values: Values) -> list[float]:
-        high = self.limit(values)
-        if self.values is not None:
-            stops = [x for x in self.values if x <= high]
-            return sorted({stops[0], stops[len(stops) // 2], stops[-1]})
-        middle = (self.low + high) / 2  # type: ignore[operator]
-        return [self.low, int(middle) if self.whole else middle, high]  # type: ignore[list-item]
+        return self._at((0, 2, 4), values)
+
+    def inner(self, values: Values) -> list[float]:
+        """Return the stops at one and three quarters of the way.
+
+        >>> Slider("rank", 0, 10, 2).probes({}), Slider("rank", 0, 10, 2).inner({})
+        ([0, 6, 10], [2, 8])
+        """
+        return self._at((1, 3), values)
+
+    def _at(self, quarters: Sequence[int], values: Values) -> list[float]:
+        """Return the stops that lie so many quarters of the way from the low end to the high end."""
+        stops = [x for x in self.stops() if x <= self.limit(values)]
+        return sorted({stops[min(quarter * len(stops) // 4, len(stops) - 1)] for quarter in quarters})
 
     def spec(self) -> dict[str, Any]:
         high_by = {"name": self.high_by[0], "highs": dict(self.high_by[1])} if self.high_by else None
@@ -197,7 +209,7 @@ class Choice(Control):
         return next(iter(self.options)) if self.default is None else self.default
 
     def clean(self, value: Any) -> Any:
-        for option in self.options:  # 8 == 8.0 == True, so compare types too
+        for option in self.options if np.isscalar(value) else ():  # 8 == 8.0 == True, so compare types too
             if option == value and isinstance(value, bool) == isinstance(option, bool):
                 return option
         raise ValueError(f"{self.name} must be one of {list(self.options)}, got {value!r}")

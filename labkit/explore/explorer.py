@@ -154,20 +154,35 @@ class Explorer(anywidget.AnyWidget):
     def check(self) -> None:
         """Move every control to its ends, its middle and its choices; raise if anything fails or nothing changes.
 
+        Sliders also go to their quarters while the other controls stand at their start.
+
         Raises what `compute` raises, ValueError or TypeError for results that do not fit a view, and AssertionError
         for a control without effect.
         """
+        seen: dict[str, str] = {}  # what the views show, by the settings: most settings are asked for several times
+        start = {c.name: c.start for c in self.controls}
         for control in self.controls:
-            here = [self._changes(control, base) for base in self._bases(modes=True)]  # all of them: any may raise
-            if not any(here) and not any(self._changes(control, base) for base in self._bases(modes=False)):
+            here = [
+                self._changes(control, base, seen) for base in self._bases(modes=True)
+            ]  # all of them: any may raise
+            if not any(here) and not any(self._changes(control, base, seen) for base in self._bases(modes=False)):
                 raise AssertionError(f"explorer {self.name!r}: moving {control.name} changes nothing")
+            for value in control.inner(start) if control.active(start) else ():
+                self._look(start | {control.name: value}, seen)
 
-    def _changes(self, control: Control, base: dict[str, Any]) -> bool:
+    def _changes(self, control: Control, base: dict[str, Any], seen: dict[str, str]) -> bool:
         """Say whether moving `control` changes the views while the others stand at `base`."""
         if not control.active(base):
             return False
-        frames = [self.frame(self._settled(base | {control.name: value})) for value in control.probes(base)]
-        return len({_digest(frame) for frame in frames}) > 1
+        return len({self._look(base | {control.name: value}, seen) for value in control.probes(base)}) > 1
+
+    def _look(self, values: dict[str, Any], seen: dict[str, str]) -> str:
+        """Return a digest of what the views show for `values`, and remember it."""
+        settled = self._settled(values)
+        key = repr(settled)
+        if key not in seen:
+            seen[key] = _digest(self.frame(settled))
+        return seen[key]
 
     def _bases(self, *, modes: bool) -> Iterator[dict[str, Any]]:
         """Yield settings for the other controls: every choice, toggle and step in turn, or the rest in turn."""

@@ -5,12 +5,13 @@ from typing import Any
 
 import numpy as np
 
+from labkit import checks
 from labkit.explore.controls import Choice, Field, Slider
 from labkit.explore.explorer import Explorer, register
 from labkit.explore.graph import Graph, Node, Wiring
 from labkit.explore.pages import Browser
 from labkit.explore.views import Bars, Cells, Heatmap, Readouts
-from labkit.kernels.lut import LutNetwork, functions, synthesize
+from labkit.kernels.lut import INPUTS_MAX, LutNetwork, functions, synthesize
 
 SIZES = (2, 6)  # inputs of the function, and of a look-up table
 OWN = "own"
@@ -74,16 +75,18 @@ def lut_explorer() -> Explorer:
 def rows_of(function: str, ones: Sequence[float], n_inputs: int) -> list[int]:
     """Return the truth table of a named function, or of the rows that give 1.
 
-    Raises ValueError where one of these is not a whole number.
+    Raises TypeError or ValueError for another name, more inputs than 10, or rows that are no whole numbers.
 
     >>> rows_of("majority", [], 2), rows_of("own", [1, 60], 2)
     ([0, 0, 0, 1], [0, 1, 0, 0])
     """
-    if function != OWN:
-        return [FUNCTIONS[function](row.bit_count(), n_inputs) for row in range(2**n_inputs)]
-    if any(row != int(row) for row in ones):
-        raise ValueError(f"rows that give 1 must be whole numbers, got {list(ones)}")
-    return [int(row in ones) for row in range(2**n_inputs)]
+    rows = range(2 ** checks.integer(n_inputs, "n_inputs", low=0, high=INPUTS_MAX))
+    if checks.choice(function, "function", NAMES) != OWN:
+        return [FUNCTIONS[function](row.bit_count(), n_inputs) for row in rows]
+    wanted = checks.plain(ones, "ones").ravel()  # whatever the page or a trait hands over
+    if wanted.size and (wanted.dtype.kind not in "iuf" or (wanted != np.round(wanted)).any()):
+        raise ValueError(f"ones must be the rows that give 1, whole numbers, got {ones!r}")
+    return [int(row in wanted) for row in rows]
 
 
 def _views(rows: list[int], n_inputs: int, k: int) -> dict[str, Any]:

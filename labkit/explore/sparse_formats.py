@@ -16,6 +16,7 @@ from labkit.sparse import BCSR, COO, CSR, CSX, LECTURE, VBL, RelativeIndex, Spar
 SIZE = 128
 BLOCKS = (2, 4, 8)
 BITS = 4
+FORMATS = ("COO", "CSR", "BCSR", "VBL", "CSX", "relative")
 NAMES = {"random": "random places", "banded": "diagonals", "block": "blocks"}
 WIDTHS = {1: "a vector", 64: "64 vectors at once"}
 UNITS = {"Zeros": "%", "Bytes of CSR": "%", "Speed of CSR": "×"}
@@ -29,7 +30,7 @@ def format_explorer(rows: Iterable[Mapping[str, Any]] | None = None) -> Explorer
     `sparse-times` recorded; `labkit.experiments.sparse_times.time_rows()` measures others, on the reader's machine.
     Chapter 11; lecture 000:604-622.
 
-    >>> numbers = format_explorer().compute(density=10, pattern="banded", block=4)["numbers"]
+    >>> numbers = format_explorer().compute(density=10, pattern="banded", bcsr=4)["numbers"]
     >>> numbers["Smallest"]
     'CSX'
     """
@@ -37,17 +38,17 @@ def format_explorer(rows: Iterable[Mapping[str, Any]] | None = None) -> Explorer
     curves = _curves(found)
     return Explorer(
         "sparse-formats",
-        lambda density, pattern, block, columns: _shown(curves, density, pattern, block, int(columns)),
+        lambda density, pattern, block, bcsr, columns: _shown(curves, density, pattern, block, bcsr, int(columns)),
         title="What does a sparse matrix cost?",
         controls=_controls(found),
         views=_views(),
         static=Grid(),
         alt="Bytes of six sparse formats for a matrix with {density} % of its entries not zero, pattern {pattern}, and "
         "the speed of a sparse product against the share of zeros, with the lecture's 70 % marked",
-        caption="Bytes: 128 × 128 numbers of 32 bits, relative indices of 4 bits, BCSR with the chosen blocks. "
-        "Speed: 512 × 512, our kernel against the fastest dense product of NumPy, torch and oneDNN, one thread; "
+        caption="Bytes: 128 × 128 numbers of 32 bits, relative indices of 4 bits. Speed: 512 × 512, our CSR kernel "
+        "against the fastest dense product of NumPy, torch and oneDNN, one thread; "
         "recorded once on one machine, not measured while you look.",
-    )  # fmt: skip
+    )
 
 
 def _controls(rows: list[dict[str, Any]]) -> list[Control]:
@@ -56,7 +57,8 @@ def _controls(rows: list[dict[str, Any]]) -> list[Control]:
     return [
         Slider("density", values=stops, default=10 if 10 in stops else stops[0], label="Not zero", unit="%"),
         Choice("pattern", NAMES, label="Pattern", style="radio"),
-        Slider("block", values=BLOCKS, default=4, label="Side of a block", unit="numbers"),
+        Slider("block", values=BLOCKS, default=4, label="Side of its blocks", when={"pattern": ["block"]}),
+        Slider("bcsr", values=BLOCKS, default=4, label="Side of a BCSR block"),
         Choice("columns", widths, label="Product with", style="radio"),
     ]
 
@@ -84,16 +86,14 @@ def matrix_of(density: float, pattern: str, block: int) -> np.ndarray:
 
 @cache
 def stored(density: float, pattern: str, block: int) -> dict[str, SparseFormat]:
-    """Return the matrix in every format, by name.
+    """Return the matrix in the formats without a choice of blocks, by name.
 
     >>> list(stored(10, "random", 4))
-    ['COO', 'CSR', 'BCSR', 'VBL', 'CSX', 'relative']
+    ['COO', 'CSR', 'VBL', 'CSX', 'relative']
     """
-    W = matrix_of(density, pattern, block if pattern == "block" else BLOCKS[0])
-    made = {kind.__name__: kind.from_dense(W) for kind in (COO, CSR, VBL, CSX)}
-    blocks, relative = BCSR.from_dense(W, block=(block, block)), RelativeIndex.from_dense(W, bits=BITS)
-    return {"COO": made["COO"], "CSR": made["CSR"], "BCSR": blocks, "VBL": made["VBL"], "CSX": made["CSX"],
-            "relative": relative}  # fmt: skip
+    W = matrix_of(density, pattern, block)
+    made: dict[str, SparseFormat] = {kind.__name__: kind.from_dense(W) for kind in (COO, CSR, VBL, CSX)}
+    return made | {"relative": RelativeIndex.from_dense(W, bits=BITS)}
 
 
 Curves = dict[tuple[str, int, int], tuple[np.ndarray, np.ndarray]]
@@ -109,13 +109,16 @@ def _curves(rows: list[dict[str, Any]]) -> Curves:
     return {key: (points[0], points[1]) for key, points in ascending.items()}
 
 
-def _shown(curves: Curves, density: float, pattern: str, block: int, columns: int) -> dict[str, Any]:
-    formats = stored(density, pattern, block)
-    share = {name: 100 * kept.n_bytes / (4 * SIZE**2) for name, kept in formats.items()}
-    zeros, ratios = curves[pattern, block if pattern == "block" else 1, columns]
+def _shown(curves: Curves, density: float, pattern: str, block: int, bcsr: int, columns: int) -> dict[str, Any]:
+    block = block if pattern == "block" else 1  # other patterns have none
+    W = matrix_of(density, pattern, block)
+    blocks = BCSR.from_dense(W, block=(bcsr, bcsr))
+    formats = stored(density, pattern, block) | {"BCSR": blocks}
+    share = {name: 100 * formats[name].n_bytes / W.nbytes for name in FORMATS}
+    zeros, ratios = curves[pattern, block, columns]
     here = int(np.argmin(abs(zeros - (100 - density))))
     return {
-        "matrix": matrix_of(density, pattern, block if pattern == "block" else BLOCKS[0]),
+        "matrix": W,
         "bytes": Groups(list(share), {"": list(share.values())}, [Cut(y=100, label="dense")]),
         "time": [
             Series(ratios, zeros, f"{NAMES[pattern]}, {WIDTHS.get(columns, columns)}"),
@@ -127,7 +130,7 @@ def _shown(curves: Curves, density: float, pattern: str, block: int, columns: in
             "Zeros": 100 - density,
             "Smallest": min(share, key=lambda name: share[name]),
             "Bytes of CSR": share["CSR"],
-            "Filled in by BCSR": formats["BCSR"].fill_in,  # type: ignore[attr-defined]
+            "Zeros that BCSR stores": blocks.fill_in,
             "Speed of CSR": float(ratios[here]),
         },
     }

@@ -4,25 +4,40 @@ A network that was trained with real weights uses only their signs, and perhaps 
 trained. The file keeps these, and the batch norms, so that the network can be evaluated, and packed, as it was.
 """
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import nn
 
-from labkit import checks, paths
+from labkit import checks
 from labkit.nets.binary_lenet import BinaryLeNet, LeNet
-from labkit.nets.store import read
-from labkit.quantization.binary import binarize_model, binary_layers
+from labkit.nets.low_bit_lenet import LowBitLeNet
+from labkit.nets.store import checkpoint, read, write
+from labkit.quantization.binary import SignActivation, binarize_model, binary_layers
+from labkit.quantization.ensemble import Ensemble
 from labkit.quantization.packed_layers import PackedWeights
+
+BENN_MEMBERS = 3
+
+
+def benn_lenet(n_members: int = BENN_MEMBERS) -> Ensemble:
+    """Return an untrained BENN: binary LeNets with equal votes; raises TypeError or ValueError unless n_members >= 1.
+
+    >>> len(benn_lenet().members)
+    3
+    """
+    made = range(checks.integer(n_members, "n_members", low=1))
+    return Ensemble([binarize_model(LowBitLeNet(activation=SignActivation), "binary-connect") for _ in made])
+
 
 BINARY_NETS: dict[str, Callable[[], nn.Module]] = {
     "lenet-bnn": lambda: BinaryLeNet("bnn"),
     "lenet-xnor": lambda: BinaryLeNet("xnor"),
     "lenet-bwn": lambda: binarize_model(LeNet(), "bwn"),
+    "benn-bagging": benn_lenet,
+    "benn-boosting": benn_lenet,
 }
 
 
@@ -31,19 +46,20 @@ def load_binary(name: str) -> nn.Module:
 
     Parameters
     ----------
-    name : "lenet-bnn", "lenet-xnor" or "lenet-bwn"
+    name : "lenet-bnn", "lenet-xnor" or "lenet-bwn", or the ensembles "benn-bagging" and "benn-boosting"
 
     Raises
     ------
     ValueError : unknown name, or a checkpoint that is damaged or belongs to another network.
     FileNotFoundError : the checkpoint is not in `data/checkpoints`.
 
-    They were trained on the 55,000 digits of `mnist("train")`, never on "heldout" or "test". Chapter 19.
+    They were trained on the 55,000 digits of `mnist("train")`, the ensembles on 6,000 of these, never on "heldout" or
+    "test". Chapter 19.
 
     >>> load_binary("lenet-bnn").conv2.weight.unique()
     tensor([-1.,  1.], grad_fn=<Unique2Backward0>)
     """
-    path = _path(name)
+    path = checkpoint(name, BINARY_NETS)
     model = BINARY_NETS[name]()
     try:
         _fill(model, read(path)[0])
@@ -60,7 +76,7 @@ def binary_provenance(name: str) -> dict[str, Any]:
     >>> binary_provenance("lenet-bnn")["seed"]
     0
     """
-    return read(_path(name))[1]
+    return read(checkpoint(name, BINARY_NETS))[1]
 
 
 def save_binary(model: nn.Module, path: str | Path, *, header: dict[str, Any]) -> None:
@@ -75,11 +91,7 @@ def save_binary(model: nn.Module, path: str | Path, *, header: dict[str, Any]) -
     """
     if not binary_layers(model):
         raise ValueError(f"model must have binary layers, got a {type(model).__name__} without any")
-    if Path(path).suffix != ".safetensors":
-        raise ValueError(f"path must end in .safetensors, got {str(path)!r}")
-    metadata = {"labkit": json.dumps(header, sort_keys=True)}
-    with paths.replacing(Path(path)) as temporary:
-        save_file(_state(model), temporary, metadata)
+    write(_state(model), path, header=header)
 
 
 def _state(model: nn.Module) -> dict[str, torch.Tensor]:
@@ -90,7 +102,7 @@ def _state(model: nn.Module) -> dict[str, torch.Tensor]:
         state[f"{name}.bits"] = PackedWeights(tuple(weight.shape)).fill(weight).rows
         if layer.scaled:
             state[f"{name}.scale"] = layer.scale().detach()
-    return {key: value.contiguous() for key, value in state.items()}
+    return state
 
 
 def _fill(model: nn.Module, state: dict[str, torch.Tensor]) -> None:
@@ -102,7 +114,3 @@ def _fill(model: nn.Module, state: dict[str, torch.Tensor]) -> None:
         state[f"{name}.weight"] = packed.real * scale.reshape((-1,) + (1,) * (layer.weight.dim() - 1))
     counters = {key: value for key, value in model.state_dict().items() if key.endswith("num_batches_tracked")}
     model.load_state_dict(counters | state)
-
-
-def _path(name: str) -> Path:
-    return paths.DATA / "checkpoints" / f"{checks.choice(name, 'name', BINARY_NETS)}.safetensors"

@@ -6,14 +6,18 @@ Chapter 29; lecture 003:3140-3150.
 """
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
-from labkit import checks
+from labkit import checks, paths
+from labkit.convolution.window import Window
+from labkit.dynamic import FBSConv2d, set_density
+from labkit.dynamic.skipping import unbiased
 from labkit.nets.network import Network
+from labkit.nets.store import read
 
 WIDTHS = (16, 16, 32, 32, 32, 48, 48, 48)
 STRIDES = (1, 1, 2, 1, 1, 2, 1, 1)
@@ -22,13 +26,15 @@ STRIDES = (1, 1, 2, 1, 1, 2, 1, 1)
 class ConvBlock(nn.Module):
     """A 3 x 3 convolution without bias, a batch norm and a ReLU; padding keeps the size but for the stride.
 
+    Raises TypeError or ValueError unless channels and stride are integers of at least 1.
+
     >>> ConvBlock(2, 4, stride=2)(torch.zeros(1, 2, 8, 8)).shape
     torch.Size([1, 4, 4, 4])
     """
 
     def __init__(self, in_channels: int, out_channels: int, *, stride: int = 1) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(in_channels, out_channels, 3, stride, 1, bias=False)
+        self.conv = unbiased(in_channels, out_channels, Window(3, stride, 1))
         self.norm = nn.BatchNorm2d(out_channels)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -68,7 +74,7 @@ class CifarNet(Network):
     ) -> None:
         checks.integer(channels, "channels", low=1)
         super().__init__(channels=channels, image_size=image_size, smallest=4, width=1.0, n_classes=n_classes)
-        self.widths = tuple(checks.integer(width, "widths", low=1) for width in widths)
+        self.widths = tuple(checks.integer(w, "widths", low=1) for w in checks.instance(widths, "widths", Sequence))
         if len(self.widths) != len(STRIDES):
             raise ValueError(f"widths must have {len(STRIDES)} entries, got {len(self.widths)}")
         sizes = zip((channels, *self.widths), self.widths, STRIDES, strict=False)
@@ -107,10 +113,11 @@ class CifarNet(Network):
         (1, 1)
         """
         first = checks.integer(first, "first", low=0, high=len(self.blocks) - 1)
+        checks.function(make, "make")
         made = copy.deepcopy(self)
         for i, (conv, norm) in enumerate(made.layers()):
             if i >= first:
-                made.blocks[i] = make(conv, norm)
+                made.blocks[i] = checks.instance(make(conv, norm), "make(conv, norm)", nn.Module)
         return made
 
     def layers(self) -> Iterator[tuple[nn.Conv2d, nn.BatchNorm2d]]:
@@ -130,3 +137,23 @@ class CifarNet(Network):
         for block in self.blocks:
             x = block(x)
         return self.fc(self.pool(x).flatten(1))
+
+
+def load_fbs() -> CifarNet:
+    """Return the trained network with feature boosting and suppression, at its density, in evaluation mode.
+
+    Raises FileNotFoundError or ValueError if the file is not there or damaged. Made by
+    `python -m labkit.experiments dynamic`. Chapter 29.
+
+    >>> load_fbs().blocks[1].density
+    0.5
+    """
+    path = paths.DATA / "checkpoints" / "fbs-net.safetensors"
+    state, header = read(path)
+    model = CifarNet(random_state=0).replaced(FBSConv2d.from_conv, first=1)
+    try:
+        model.load_state_dict(state)
+        set_density(model, header["density"])
+    except (KeyError, RuntimeError) as error:
+        raise ValueError(f"{path} does not hold this network: {error}") from error
+    return model.eval()

@@ -4,18 +4,16 @@ The quantizers of the weights are put on afterwards, by `binarize_model` or `qua
 the first and the last are those that they change. Chapter 19.
 """
 
-import json
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import nn
 
-from labkit import checks, paths
-from labkit.nets.store import read
+from labkit import checks
+from labkit.nets.store import checkpoint, read, write
 from labkit.quantization.gxnor import TernaryActivation
 from labkit.quantization.recipe import ScaleLayer
 from labkit.quantization.ternary import pack_codes, unpack_codes
@@ -77,15 +75,32 @@ class LowBitLeNet(nn.Module):
         x = self.act3(self.norm3(self.prelu3(self.fc1(x.flatten(1)))))  # (n, 500)
         return self.end(self.fc2(x))  # (n, 10)
 
+    def chain(self) -> nn.Sequential:
+        """Return the same layers one behind the other, as `labkit.quantization.pack` takes them.
+
+        >>> model, x = LowBitLeNet(random_state=0), torch.zeros(2, 1, 28, 28)
+        >>> torch.equal(model.chain()(x), model(x))
+        True
+        """
+        first = [self.conv1, self.pool, self.prelu1, self.norm1, self.act1]
+        second = [self.conv2, self.pool, self.prelu2, self.norm2, self.act2]
+        return nn.Sequential(
+            *first, *second, nn.Flatten(), self.fc1, self.prelu3, self.norm3, self.act3, self.fc2, self.end
+        )
+
 
 TERNARY: dict[str, Callable[..., LowBitLeNet]] = {
     "twn-lenet": LowBitLeNet,
+    "ttq-lenet": LowBitLeNet,
     "gxnor-lenet": partial(LowBitLeNet, activation=TernaryActivation, widths=GXNOR_WIDTHS, last="norm"),
 }
 
 
 def save_ternary(model: nn.Module, path: str | Path, *, layers: Iterable[str], header: dict[str, Any]) -> None:
-    """Write a network whose named layers hold a scale times codes in {-1, 0, 1}: two bits for each of these weights.
+    """Write a network with ternary layers: two bits for each of their weights, and one scale or two for each layer.
+
+    A ternary layer holds 0, one positive and one negative number. If these are alpha and -alpha, as in TWN, the file
+    has the scale alpha, otherwise, as in TTQ, the scales (Wp, Wn).
 
     Parameters
     ----------
@@ -104,18 +119,21 @@ def save_ternary(model: nn.Module, path: str | Path, *, layers: Iterable[str], h
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     save_ternary(model, Path(folder) / "net.safetensors", layers=["0"], header={})
     """
-    state = {key: value.contiguous() for key, value in checks.instance(model, "model", nn.Module).state_dict().items()}
-    if Path(path).suffix != ".safetensors":
-        raise ValueError(f"path must end in .safetensors, got {str(path)!r}")
+    state = dict(checks.instance(model, "model", nn.Module).state_dict())
     for name in layers:
         weight = state.pop(f"{checks.choice(name, 'layers', [key.removesuffix('.weight') for key in state])}.weight")
-        scale = weight.abs().max()
-        codes = (weight / scale.clamp(min=1e-30)).round()
-        if not torch.equal(scale * codes, weight):
+        codes, (plus, minus) = weight.sign(), (weight.max().clamp(min=0), -weight.min().clamp(max=0))
+        scale = plus if plus == minus else torch.stack([plus, minus])
+        if not torch.equal(_scaled(codes, scale), weight):
             raise ValueError(f"layers must be ternary, got other weights in {name!r}")
         state |= {f"{name}.codes": torch.from_numpy(pack_codes(codes)), f"{name}.scale": scale}
-    with paths.replacing(Path(path)) as temporary:
-        save_file(state, temporary, {"labkit": json.dumps(header, sort_keys=True)})
+    write(state, path, header=header)
+
+
+def _scaled(codes: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+    """Return codes in {-1, 0, 1} times alpha, or times Wp above 0 and Wn below."""
+    plus, minus = scale.expand(2)
+    return torch.where(codes > 0, plus, torch.where(codes < 0, -minus, torch.zeros_like(plus)))
 
 
 def load_ternary(name: str) -> LowBitLeNet:
@@ -123,8 +141,8 @@ def load_ternary(name: str) -> LowBitLeNet:
 
     Parameters
     ----------
-    name : "twn-lenet" (ternary weights in conv2 and fc1) or "gxnor-lenet" (ternary weights everywhere and ternary
-        activations; it takes pixels between -1 and 1)
+    name : "twn-lenet" or "ttq-lenet" (ternary weights in conv2 and fc1) or "gxnor-lenet" (ternary weights everywhere
+        and ternary activations; it takes pixels between -1 and 1)
 
     Raises
     ------
@@ -136,17 +154,16 @@ def load_ternary(name: str) -> LowBitLeNet:
     >>> load_ternary("twn-lenet").fc1.weight.unique().numel()
     3
     """
-    model = TERNARY[checks.choice(name, "name", TERNARY)]()
-    path = _path(name)
-    state = read(path)[0]
+    path = checkpoint(name, TERNARY)
+    model, state = TERNARY[name](), read(path)[0]
     shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}
     try:
         for key in [key for key in state if key.endswith(".codes")]:
             layer = key.removesuffix(".codes")
             codes = unpack_codes(state.pop(key).numpy(), shape=shapes[f"{layer}.weight"])
-            state[f"{layer}.weight"] = state.pop(f"{layer}.scale") * torch.from_numpy(codes).float()
+            state[f"{layer}.weight"] = _scaled(torch.from_numpy(codes), state.pop(f"{layer}.scale"))
         model.load_state_dict(state)
-    except (KeyError, RuntimeError) as error:
+    except (KeyError, RuntimeError, ValueError) as error:
         raise ValueError(f"{path} does not hold a {name}: {error}") from error
     return model.eval()
 
@@ -159,8 +176,4 @@ def ternary_provenance(name: str) -> dict[str, Any]:
     >>> ternary_provenance("twn-lenet")["seed"]
     0
     """
-    return read(_path(checks.choice(name, "name", TERNARY)))[1]
-
-
-def _path(name: str) -> Path:
-    return paths.DATA / "checkpoints" / f"{name}.safetensors"
+    return read(checkpoint(name, TERNARY))[1]

@@ -8,8 +8,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from labkit import checks
+from labkit import checks, paths
+from labkit.dynamic import SGAD
+from labkit.dynamic.skipping import check_input
 from labkit.nets.resnet import Residual
+from labkit.nets.store import read
 
 
 class SmallResNet(nn.Module):
@@ -63,8 +66,8 @@ class SmallResNet(nn.Module):
             self.head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(sides[-1], outputs))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the class scores."""
-        x = self.stem(x)
+        """Return the class scores; TypeError or ValueError for x of another kind."""
+        x = self.stem(check_input(x, self.input_shape[0]))
         for block in self.blocks:
             x = block(x)
         return self.head(x)
@@ -78,3 +81,33 @@ def _blocks(n: int, sides: list[int]) -> list[Residual]:
             blocks.append(Residual(c_in, channels, kernels=(3, 3), strided=0, stride=stride))
             c_in = channels
     return blocks
+
+
+def sgad_net(network: SmallResNet, *, random_state: Any = None) -> SGAD:
+    """Return the book's SGAD around a network for digits: a guidance network of two channels, so that it has doubts.
+
+    Raises TypeError if the network is no `SmallResNet`. Chapter 29; lecture 003:3078-3107.
+
+    >>> sgad_net(SmallResNet(), random_state=0).guide[0]
+    Conv2d(8, 2, kernel_size=(3, 3), stride=(2, 2), padding=(1, 1), bias=False)
+    """
+    parts: Any = checks.instance(network, "network", SmallResNet)
+    channels, n_classes = parts.stem[0].out_channels, parts.head[-1].out_features
+    return SGAD(network, channels=channels, n_classes=n_classes, guide_hidden=2, random_state=random_state)
+
+
+def load_sgad() -> SGAD:
+    """Return the network that `python -m labkit.experiments sgad` trained, in evaluation mode.
+
+    Raises FileNotFoundError or ValueError if the file is not there or damaged. Chapter 29.
+
+    >>> load_sgad().n_blocks
+    9
+    """
+    path = paths.DATA / "checkpoints" / "sgad-net.safetensors"
+    model = sgad_net(SmallResNet(n=3, stride=2))
+    try:
+        model.load_state_dict(read(path)[0])
+    except RuntimeError as error:
+        raise ValueError(f"{path} does not hold this network: {error}") from error
+    return model.eval()

@@ -1,7 +1,7 @@
 """Checkpoints: safetensors files whose header says how the network was trained and how good it is."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ def load(name: str) -> nn.Module:
     >>> load("lenet-300-100").fc1
     Linear(in_features=784, out_features=300, bias=True)
     """
-    path = _path(name)
+    path = checkpoint(name, NETS)
     model = NETS[name]()
     try:
         model.load_state_dict(read(path)[0])
@@ -50,7 +50,7 @@ def provenance(name: str) -> dict[str, Any]:
     >>> provenance("lenet-300-100")["seed"]
     0
     """
-    return read(_path(name))[1]
+    return read(checkpoint(name, NETS))[1]
 
 
 def save(
@@ -75,12 +75,21 @@ def save(
     ...     save(LeNet300(), Path(folder) / "net.safetensors", header={"seed": 0})
     """
     checks.instance(model, "model", nn.Module)
+    write({key: _stored(value, key, dtype) for key, value in model.state_dict().items()}, path, header=header)
+
+
+def write(state: dict[str, torch.Tensor], path: str | Path, *, header: dict[str, Any]) -> None:
+    """Write tensors and a header as `read` reads them; errors as in `save`.
+
+    >>> write({}, "net.pt", header={})
+    Traceback (most recent call last):
+    ValueError: path must end in .safetensors, got 'net.pt'
+    """
     if Path(path).suffix != ".safetensors":
         raise ValueError(f"path must end in .safetensors, got {str(path)!r}")
-    state = {key: _stored(value, key, dtype) for key, value in model.state_dict().items()}
     metadata = {"labkit": json.dumps(header, sort_keys=True)}
     with paths.replacing(Path(path)) as temporary:
-        save_file(state, temporary, metadata)
+        save_file({key: value.contiguous() for key, value in state.items()}, temporary, metadata)
 
 
 def read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
@@ -99,6 +108,15 @@ def read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         raise ValueError(f"{path} is not a whole checkpoint of labkit: {error}") from error
 
 
+def checkpoint_bytes(name: str) -> int:
+    """Return the size of a shipped checkpoint's file in bytes; ValueError if there is none of this name.
+
+    >>> checkpoint_bytes("lenet-5")
+    863488
+    """
+    return checkpoint(name, (path.stem for path in (paths.DATA / "checkpoints").glob("*.safetensors"))).stat().st_size
+
+
 def _stored(value: torch.Tensor, key: str, dtype: torch.dtype | None) -> torch.Tensor:
     if not value.isfinite().all():
         raise ValueError(f"{key} must be finite, got NaN or infinite entries")
@@ -107,5 +125,10 @@ def _stored(value: torch.Tensor, key: str, dtype: torch.dtype | None) -> torch.T
     )
 
 
-def _path(name: str) -> Path:
-    return paths.DATA / "checkpoints" / f"{checks.choice(name, 'name', NETS)}.safetensors"
+def checkpoint(name: str, names: Iterable[str]) -> Path:
+    """Return where the checkpoint `name`, one of `names`, lies; ValueError for another name.
+
+    >>> checkpoint("lenet-5", NETS).name
+    'lenet-5.safetensors'
+    """
+    return paths.DATA / "checkpoints" / f"{checks.choice(name, 'name', names)}.safetensors"

@@ -6,7 +6,7 @@ import torch
 
 from labkit import paths
 from labkit.datasets import mnist
-from labkit.experiments import record
+from labkit.experiments import EXPERIMENTS, record
 from labkit.experiments.binary import lab_network, lab_variants, trained
 from labkit.nets import binary_provenance
 from labkit.quantization import binary_layers
@@ -26,6 +26,16 @@ def test_packed_predictions_were_equal_on_every_digit(method):
     shipped = record("binary-lenet").summary["shipped"][method]
     assert shipped["heldout_predictions_that_differ"] == shipped["test_predictions_that_differ"] == 0
     assert shipped["packed_bytes"] <= (90_000 if method == "bwn" else 85_000)
+
+
+def test_times_of_the_shipped_networks_are_measured_again(monkeypatch):
+    monkeypatch.setattr("labkit.experiments.binary.time_ratio", lambda *_: 2.0)
+    made = record("binary-lenet")
+    again = dict(EXPERIMENTS["binary-lenet"].times(made))
+    assert set(again) == set(made.summary["shipped"])
+    for method, measured in again.items():
+        kept = {key for key in made.summary["shipped"][method] if key.startswith("time_ratio")}
+        assert measured == dict.fromkeys(kept, 2.0)
 
 
 def test_the_rate_was_chosen_on_validation_digits():

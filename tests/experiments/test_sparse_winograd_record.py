@@ -1,11 +1,13 @@
 """The record and the checkpoint of chapter 24."""
 
 import pytest
+import torch
 
 from labkit import nets
-from labkit.convolution import SparseWinograd
+from labkit.convolution import SparseWinograd, SparseWinogradConv2d
 from labkit.datasets import mnist
-from labkit.experiments import record
+from labkit.experiments import EXPERIMENTS, record
+from labkit.experiments.sparse_winograd import shifted
 from labkit.training import evaluate
 
 
@@ -26,6 +28,23 @@ def test_the_counts_of_a_row_agree(made):
             assert layer["saving"] == pytest.approx(layer["direct"] / layer["nonzero"])
             assert layer["nonzero"] <= layer["dense"] * min(layer["weights"], layer["activations"])
             assert layer["weights"] == pytest.approx(1 - row["sparsity"], abs=0.01)
+
+
+def test_times_are_measured_again_without_training(made, monkeypatch):
+    monkeypatch.setattr("labkit.experiments.sparse_winograd.time_ratio", lambda *_: 0.5)
+    again = dict[tuple, dict]()
+    for labels, measured in EXPERIMENTS["sparse-winograd"].times(made):
+        again[tuple(labels.values())] = measured
+    for row in made.rows[1:]:
+        for name, found in again[row["seed"], row["form"], row["sparsity"]].items():
+            assert found == row[name] | dict.fromkeys(("skip_weights", "skip_both", "skip_none"), 0.5)
+
+
+@pytest.mark.parametrize("share", [0.3, 0.5, 0.8])
+def test_inputs_are_shifted_until_as_many_are_zero_as_wanted(share):
+    layer = SparseWinogradConv2d(3, 4, padding=1, relu=False, random_state=0)
+    z = torch.randn(4, 3, 20, 20, generator=torch.Generator().manual_seed(0))
+    assert layer.count(shifted(layer, z, share)).activations == pytest.approx(share, abs=0.01)
 
 
 def test_the_shipped_network_is_the_recorded_one(made):

@@ -9,7 +9,7 @@ import pytest
 from labkit.explore import Choice, Explorer, Field, Grid, Lines, Series, Slider, Steps, Toggle
 from labkit.explore.pages import STATIC
 from labkit.explore.svd import svd_explorer
-from tests.browser import explorer_page, launch, serve
+from tests.browser import explorer_page, launch, serious, serve
 
 PICTURE = "document.querySelector('figure[data-view=reconstruction] canvas').toDataURL()"
 
@@ -92,17 +92,11 @@ def controls_explorer() -> Explorer:
 
 @pytest.mark.parametrize("theme_name", ["light", "dark"])
 def test_text_has_contrast_on_both_themes(open_page, theme_name):
-    from axe_playwright_python.sync_playwright import Axe
-
     with open_page(controls_explorer()) as page:
         page.evaluate(f"document.documentElement.dataset.theme = '{theme_name}'")
         page.add_style_tag(content="body {background: var(--lk-background)}")
         page.wait_for_timeout(300)
-        findings = Axe().run(page).response["violations"]
-        serious = [
-            f"{v['id']}: {v['nodes'][0]['html'][:120]}" for v in findings if v["impact"] in ("serious", "critical")
-        ]
-        assert serious == []
+        assert not serious(page)
 
 
 def test_nothing_is_wider_than_a_phone(open_page):

@@ -127,6 +127,30 @@ def test_check_fails_for_a_raising_explorer(make):
         explorer.check()
 
 
+@pytest.mark.parametrize("bad", [6, 8])  # the middle and three quarters of 1 to 10
+def test_check_tries_settings_between_the_ends(make, bad):
+    def compute(factor, kind):
+        if factor == bad:
+            raise ZeroDivisionError("no such factor")
+        return scale(factor, kind)
+
+    with pytest.raises(ZeroDivisionError):
+        make(compute).check()
+
+
+def test_check_computes_no_setting_twice(make):
+    asked = []
+
+    def compute(factor, kind):
+        asked.append((factor, kind))
+        return scale(factor, kind)
+
+    explorer = make(compute)
+    asked.clear()
+    explorer.check()
+    assert len(set(asked)) == len(asked)
+
+
 def test_check_fails_for_a_control_without_effect(make):
     explorer = make(lambda factor, kind: scale(2, kind))
     with pytest.raises(AssertionError, match="moving factor changes nothing"):

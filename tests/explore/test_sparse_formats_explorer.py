@@ -14,19 +14,24 @@ def explorer():
 
 
 def test_bytes_are_those_of_the_formats(explorer):
-    shown = explorer.compute(density=20, pattern="block", block=4)
+    shown = explorer.compute(density=20, pattern="block", block=4, bcsr=8)
     W = matrix_of(20, "block", 4)
     share = dict(zip(shown["bytes"].categories, shown["bytes"].values[""], strict=True))
     assert share["CSR"] == 100 * CSR.from_dense(W).n_bytes / W.nbytes == shown["numbers"]["Bytes of CSR"]
-    assert share["BCSR"] == 100 * BCSR.from_dense(W, block=(4, 4)).n_bytes / W.nbytes
+    assert share["BCSR"] == 100 * BCSR.from_dense(W, block=(8, 8)).n_bytes / W.nbytes
     assert shown["numbers"]["Smallest"] == min(share, key=share.get)
     assert W.shape == (SIZE, SIZE)
 
 
 def test_blocks_that_fit_have_no_fill_in(explorer):
+    def fill_in(**point):
+        return explorer.compute(density=20, **point)["numbers"]["Zeros that BCSR stores"]
+
     for block in BLOCKS:
-        assert explorer.compute(density=20, pattern="block", block=block)["numbers"]["Filled in by BCSR"] == 0
-    assert explorer.compute(density=20, pattern="random", block=8)["numbers"]["Filled in by BCSR"] > 1000
+        assert fill_in(pattern="block", block=block, bcsr=block) == 0
+        assert fill_in(pattern="block", block=8, bcsr=block) == 0  # smaller blocks fit too
+        assert (fill_in(pattern="block", block=4, bcsr=block) > 1000) is (block == 8)
+    assert fill_in(pattern="random", bcsr=8) > 1000
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
@@ -38,7 +43,7 @@ def test_times_are_the_recorded_ones(explorer, pattern, columns):
         for row in record("sparse-times").rows
         if (row["pattern"], row["block"], row["columns"]) == (pattern, block, int(columns))
     }
-    shown = explorer.compute(density=10, pattern=pattern, block=4, columns=columns)
+    shown = explorer.compute(density=10, pattern=pattern, columns=columns)
     curve, here, *cuts = shown["time"]
     assert dict(zip(np.round(curve.x, 6).tolist(), curve.y.tolist(), strict=True)) == rows
     assert here.y[0] == shown["numbers"]["Speed of CSR"] == rows[90]
@@ -71,4 +76,5 @@ def test_on_a_page_every_control_changes_what_is_shown(explorer, open_page):
         moved(lambda: page.get_by_role("slider").first.press("ArrowRight"))
         moved(lambda: page.get_by_label("blocks", exact=True).check())
         moved(lambda: page.get_by_label("64 vectors at once", exact=True).check())
-        moved(lambda: page.get_by_role("slider").nth(1).press("ArrowRight"))
+        moved(lambda: page.get_by_label("Side of a BCSR block").press("ArrowRight"))  # 8 over blocks of 4: fill-in
+        moved(lambda: page.get_by_label("Side of its blocks").press("ArrowRight"))  # they fit again

@@ -53,3 +53,18 @@ BAD = [
 def test_bad_input(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+KINDS = [
+    (lambda: CifarNet(widths=4), "widths must be Sequence, got int"),
+    (lambda: CifarNet().replaced(None), "make must be a function, got None"),
+    (lambda: CifarNet().replaced(lambda conv, norm: 3), r"make\(conv, norm\) must be Module, got int"),
+    (lambda: ConvBlock(1, 2, stride="1"), "stride must be an integer"),
+    (lambda: ConvBlock(True, 2), "in_channels must be an integer"),
+]
+
+
+@pytest.mark.parametrize(("call", "message"), KINDS)
+def test_the_wrong_kind_of_input(call, message):
+    with pytest.raises(TypeError, match=message):
+        call()

@@ -1,17 +1,18 @@
 """The skeleton of the low-bit LeNets and the packed ternary checkpoints."""
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from labkit import paths
 from labkit.nets.low_bit_lenet import GXNOR_WIDTHS, TERNARY, LowBitLeNet, load_ternary, save_ternary, ternary_provenance
+from labkit.nets.store import read, write
 from labkit.quantization import (
     ScaleLayer,
     SignActivation,
     TernaryActivation,
     TernaryWeight,
+    TrainedTernaryWeight,
     finalize,
     quantize_weights,
     start_discrete,
@@ -50,12 +51,18 @@ def data(tmp_path, monkeypatch):
     return tmp_path / "checkpoints"
 
 
+INNER = ["conv2", "fc1"]
+
+
 def networks():
-    twn = LowBitLeNet(random_state=0)
-    quantize_weights(twn, ["conv2", "fc1"], TernaryWeight)
+    twn, ttq = LowBitLeNet(random_state=0), LowBitLeNet(random_state=1)
+    quantize_weights(twn, INNER, TernaryWeight)
+    for quantizer in quantize_weights(ttq, INNER, TrainedTernaryWeight).values():
+        quantizer.Wp.data *= 1.7
     gxnor = TERNARY["gxnor-lenet"](random_state=0)
     start_discrete(gxnor, random_state=0)
-    return {"twn-lenet": (finalize(twn), ["conv2", "fc1"]), "gxnor-lenet": (gxnor, ["conv1", "conv2", "fc1", "fc2"])}
+    made = {"twn-lenet": (finalize(twn), INNER), "ttq-lenet": (finalize(ttq), INNER)}
+    return made | {"gxnor-lenet": (gxnor, ["conv1", *INNER, "fc2"])}
 
 
 @pytest.mark.parametrize("name", TERNARY)
@@ -67,6 +74,7 @@ def test_a_packed_network_comes_back_exactly(name, data):
     assert not back.training
     for key, value in model.eval().state_dict().items():
         assert torch.equal(back.state_dict()[key], value), key
+    assert torch.equal(back(X), model(X))
     packed = sum(model.get_submodule(layer).weight.numel() for layer in layers) / 4
     assert (data / f"{name}.safetensors").stat().st_size < packed + 40_000
 
@@ -82,8 +90,28 @@ def test_damaged_or_foreign_files_are_refused(data):
     with pytest.raises(FileNotFoundError, match="restore it"):
         load_ternary("twn-lenet")
     save_ternary(model, data / "gxnor-lenet.safetensors", layers=layers, header={})
-    with pytest.raises(ValueError, match=r"gxnor-lenet|packed must be"):
+    with pytest.raises(ValueError, match="does not hold a gxnor-lenet: packed must be"):
         load_ternary("gxnor-lenet")
+    path = data / "gxnor-lenet.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ValueError, match="is not a whole checkpoint"):
+        load_ternary("gxnor-lenet")
+    state = {"fc1.codes": torch.full((100_000,), 255, dtype=torch.uint8), "fc1.scale": torch.ones(())}
+    write(state, data / "ttq-lenet.safetensors", header={})
+    with pytest.raises(ValueError, match=r"ttq-lenet.*got a fourth"):
+        load_ternary("ttq-lenet")
+    write(state | {"fc1.scale": torch.ones(3)}, data / "ttq-lenet.safetensors", header={})
+    with pytest.raises(ValueError, match="does not hold a ttq-lenet"):
+        load_ternary("ttq-lenet")
+
+
+def test_one_scale_or_two(data):
+    """Wp = 2 and Wn = 0.5; a layer without negative weights has Wn = 0."""
+    for values, scales in (([2.0, -0.5, 0.0], [2.0, 0.5]), ([2.0, 0.0, 0.0], [2.0, 0.0]), ([1.0, -1.0, 0.0], 1.0)):
+        model = nn.Sequential(nn.Linear(3, 1, bias=False))
+        model[0].weight.data = torch.tensor([values])
+        save_ternary(model, data / "net.safetensors", layers=["0"], header={})
+        assert read(data / "net.safetensors")[0]["0.scale"].tolist() == scales
 
 
 @pytest.mark.parametrize(
@@ -103,13 +131,14 @@ def test_bad_arguments_are_named(call, message):
 @pytest.mark.parametrize("name", TERNARY)
 def test_the_shipped_networks_are_ternary(name):
     model = load_ternary(name)
-    layers = ["conv2", "fc1"] if name == "twn-lenet" else ["conv1", "conv2", "fc1", "fc2"]
+    layers = ["conv1", *INNER, "fc2"] if name == "gxnor-lenet" else INNER
     for layer in layers:
         values = model.get_submodule(layer).weight.detach().unique().numpy()
         assert len(values) == 3
-        np.testing.assert_array_equal(values, [-values[2], 0, values[2]])
-        assert name == "twn-lenet" or values[2] == 1
+        assert values[1] == 0
+        assert (values[0] == -values[2]) == (name != "ttq-lenet")
+        assert name != "gxnor-lenet" or values[2] == 1
     made = ternary_provenance(name)
-    assert made["command"] == f"python -m labkit.experiments {'ternary' if name == 'twn-lenet' else 'gxnor'}-lenet"
+    assert made["command"] == f"python -m labkit.experiments {'gxnor' if name == 'gxnor-lenet' else 'ternary'}-lenet"
     assert made["test_error"] < 2
     assert made["split"]

@@ -22,10 +22,32 @@ async function draw(box) {
   stage.className = "fig-stage";
   const touch = matchMedia("(pointer: coarse)").matches; // a finger that drags must scroll the page, not zoom
   const layout = { ...figure.layout, autosize: true, dragmode: touch ? false : "zoom" };
+  const data = figure.data.map((trace) => (named(trace) ? { ...trace, cliponaxis: false } : trace));
   const plotly = await loadPlotly();
   box.append(stage);
-  await plotly.newPlot(stage, figure.data, layout, config);
+  await plotly.newPlot(stage, data, layout, config);
+  thinNames(stage);
+  stage.on("plotly_afterplot", () => thinNames(stage));
   box.dataset.drawn = "";
+}
+
+const named = ({ type, mode }) => type === "scatter" && /markers.*text/.test(mode ?? "");
+
+// On a narrow page the names of points would lie on each other: the first that fit are shown, a tap tells the others.
+function thinNames(stage) {
+  const frame = stage.getBoundingClientRect();
+  const taken = [...stage.querySelectorAll(".xtick text, .ytick text")].map((label) => label.getBoundingClientRect());
+  for (const name of stage.querySelectorAll(".textpoint text")) {
+    const box = name.getBoundingClientRect();
+    const fits = box.left >= frame.left && box.right <= frame.right && !taken.some((other) => overlap(box, other));
+    name.style.visibility = fits ? "" : "hidden";
+    if (fits) taken.push(box);
+  }
+}
+
+function overlap(a, b) {
+  const slack = 2; // pixels: line boxes are higher than the letters
+  return a.left < b.right && b.left < a.right && a.top < b.bottom - slack && b.top < a.bottom - slack;
 }
 
 const near = new IntersectionObserver(
