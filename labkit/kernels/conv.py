@@ -140,16 +140,16 @@ def binary_conv2d(
     (rows, columns), *_ = _window(*window)
     n = checks.integer(channels * kernel[0] * kernel[1], "channels * kernel height * kernel width", low=0, high=N_MAX)
     result = np.empty((count, outputs, rows, columns), np.int32)
-    if dispatch.current() == dispatch.TWIN:
-        _convolve_twin(x, weight, window, n, result)
-    else:
-        _convolve(x, weight, _product(window, outputs, n), result, threads)
+    _convolve(x, weight, window, n, result, threads)
     return result
 
 
-def _convolve(x: np.ndarray, weight: np.ndarray, product: Product, result: np.ndarray, threads: int) -> None:
+def _convolve(x: np.ndarray, weight: np.ndarray, window: Window, n: int, result: np.ndarray, threads: int) -> None:
     """Write the convolution of each image with `weight` into `result`."""
-    level = dispatch.index()
+    if dispatch.current() == dispatch.TWIN:
+        _convolve_twin(x, weight, window, n, result)
+        return
+    level, product = dispatch.index(), _product(window, len(weight), n)
     inner = 1 if len(x) >= threads else threads  # threads share the images, or else the pixels of each
 
     def images(first: int, last: int) -> None:

@@ -116,12 +116,17 @@ def test_slimming_and_fbs_multiply(density, points):
     assert both == pytest.approx(points["slimming 30 %"]["saving"] * points[f"FBS, d = {density}"]["saving"], rel=0.05)
 
 
-def test_the_agent_runs_less_the_more_it_costs_and_less_for_easy_pictures(points):
-    agents = sorted((row for row in points.values() if row["method"] == "runtime pruning"), key=lambda r: r["setting"])
-    work = [row["macs"] for row in agents]
-    assert len(work) == 4
-    assert work[1:] == sorted(work[1:], reverse=True)
-    assert max(work[1], work[0]) > work[2]  # 0.05 and 0.1 lie too close for one seed
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_the_agent_runs_less_the_more_it_costs(seed, made):
+    rows = [row for row in made.rows if row["method"] == "runtime pruning" and row["seed"] == seed]
+    work = {row["setting"]: row["macs"] for row in rows}
+    assert work[0.1] > work[0.3] > work[1.0]
+    assert min(work[0.05], work[0.1]) > work[0.3]  # a penalty below 0.1 is too small to matter
+
+
+def test_the_agent_runs_less_for_easy_pictures(points):
+    agents = [row for row in points.values() if row["method"] == "runtime pruning"]
+    assert len(agents) == 4
     assert all(row["macs_easy"] < row["macs_hard"] for row in agents)
 
 

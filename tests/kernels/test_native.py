@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from toolchain import COMPILER, ROOT, run_driver, sanitized
+from toolchain import COMPILER, ROOT, run_driver, run_on_arm, sanitized
 
 from labkit.kernels import dispatch
 
@@ -31,6 +31,13 @@ def test_the_sanitizer_sees_a_read_past_the_end(driver):
     result = run_driver(driver, "overrun")
     assert result.returncode != 0
     assert "heap-buffer-overflow" in result.stderr
+
+
+@pytest.mark.parametrize("name", DRIVERS)
+def test_neon_is_correct_in_an_emulator(name, tmp_path):
+    result = run_on_arm(name, tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.split() == ["portable", "neon"]
 
 
 @pytest.fixture

@@ -24,6 +24,9 @@ def _compiler() -> list[str] | None:
 COMPILER = _compiler()
 
 
+ARM = ("aarch64-linux-gnu-gcc", "qemu-aarch64")  # a compiler for another machine, and that machine
+
+
 def compile_c(sources: list[Path], program: Path, *options: str) -> subprocess.CompletedProcess:
     """Compile and link C files."""
     command = [*COMPILER, *options, f"-I{CSRC}", *map(str, sources), "-o", str(program)]
@@ -40,11 +43,24 @@ def sanitized(driver: str, folder: Path) -> Path:
     (folder / "empty.c").write_text("int main(void) { return 0; }\n")
     if compile_c([folder / "empty.c"], folder / "empty", *SANITIZE).returncode:
         pytest.skip("this compiler has no address and undefined-behaviour sanitizers")
-    sources = [Path(__file__).with_name(driver), *(CSRC / path.name for path in SOURCES)]
-    result = compile_c(sources, folder / "driver", *SANITIZE, "-ffp-contract=off")
+    result = compile_c(_sources(driver), folder / "driver", *SANITIZE, "-ffp-contract=off")
     assert result.returncode == 0, result.stderr
     assert "warning" not in result.stderr
     return folder / "driver"
+
+
+def _sources(driver: str) -> list[Path]:
+    return [Path(__file__).with_name(driver), *(CSRC / path.name for path in SOURCES)]
+
+
+def run_on_arm(driver: str, folder: Path) -> subprocess.CompletedProcess:
+    """Build a C driver for 64-bit ARM and run it in an emulator; skip the test where there are none."""
+    if not all(map(shutil.which, ARM)):
+        pytest.skip(f"this machine has no {' or no '.join(ARM)}")
+    options = ["-O2", "-Wall", "-Wextra", "-Werror", "-ffp-contract=off", "-static", f"-I{CSRC}"]
+    command = [ARM[0], *options, *map(str, _sources(driver)), "-lm", "-o", str(folder / "driver")]
+    subprocess.run(command, check=True)
+    return subprocess.run([ARM[1], folder / "driver"], capture_output=True, text=True, check=False)
 
 
 def run_driver(driver: Path, *arguments: str) -> subprocess.CompletedProcess:
