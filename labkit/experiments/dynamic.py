@@ -392,7 +392,7 @@ def label(method: str, setting: float, sparsity: float) -> str:
 
 
 def means(rows: Sequence[Row]) -> list[Row]:
-    """Return one row for each point: the means over the seeds, the number of seeds, and a label.
+    """Return one row for each point, method by method and dear before cheap: means, the number of seeds, a label.
 
     >>> row = {"method": "FBS", "setting": 0.5, "sparsity": 0, "seed": 0, "macs": 2}
     >>> means([row, row | {"seed": 1, "macs": 4}])[0]["macs"]
@@ -405,4 +405,4 @@ def means(rows: Sequence[Row]) -> list[Row]:
     for point, own in points.items():
         numbers = {k: sum(row[k] for row in own) / len(own) for k in own[0] if k not in ("method", "seed")}
         made.append({"label": label(*point), "method": point[0], "seeds": len(own)} | numbers)
-    return made
+    return sorted(made, key=lambda row: (list(METHODS).index(row["method"]), -row["macs"]))
