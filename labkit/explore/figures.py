@@ -193,7 +193,8 @@ def heatmap(
     if values.size > 10_000:
         raise ValueError(f"matrix must have at most 10000 entries, got shape {values.shape}; use pictures for images")
     trace = {"type": "heatmap", "z": [_short(row, "matrix") for row in values], **_scale(values, diverging)}
-    trace["colorbar"] = {"title": {"text": _text(value_title, "value_title")}, "outlinewidth": 0, "thickness": 14}
+    title = {"text": _text(value_title, "value_title"), "side": "right"}  # above, it would lie on the first tick
+    trace["colorbar"] = {"title": title, "outlinewidth": 0, "thickness": 14}
     trace |= {"x": _ticks(x, values.shape[1], "x"), "y": _ticks(y, values.shape[0], "y")}
     figure = _figure([trace], alt=alt, caption=caption, x_title=x_title, y_title=y_title, name=name, height=height)
     return figure.update_yaxes(autorange="reversed", showgrid=False).update_xaxes(showgrid=False)
