@@ -48,6 +48,7 @@ POINTS: tuple[Point, ...] = (
     ("FBS", 0.55, 0.0),
     ("FBS", 0.5, 0.0),
     ("slimming", 1.0, 0.45),
+    ("FBS", 0.58, 0.0),
     ("FBS", 0.8, 0.0),
     ("FBS", 0.65, 0.0),
     ("FBS", 0.4, 0.0),
@@ -64,7 +65,7 @@ POINTS: tuple[Point, ...] = (
     ("runtime pruning", 0.3, 0.0),
     ("runtime pruning", 1.0, 0.0),
 )
-REPEATED = (*POINTS[:4], *POINTS[-4:])  # trained for every seed, the others for the first one
+REPEATED = (*POINTS[:5], *POINTS[-4:])  # trained for every seed, the others for the first one
 TINY: tuple[Point, ...] = (("dense", 1.0, 0.0), ("FBS", 0.5, 0.0), ("slimming + FBS", 0.5, 0.3), ("LCCL", 0.1, 0.0))
 TINY_RUN: dict[str, Any] = {
     "source": "offline",

@@ -94,9 +94,18 @@ def test_fbs_loses_little_at_a_third_of_the_multiply_adds(points):
 
 
 def test_a_lower_density_runs_less_and_errs_more(points):
-    fbs = [points[f"FBS, d = {d}"] for d in (0.8, 0.65, 0.55, 0.5, 0.4)]
+    fbs = [points[f"FBS, d = {d}"] for d in (0.8, 0.65, 0.58, 0.55, 0.5, 0.4)]
     assert [row["saving"] for row in fbs] == sorted(row["saving"] for row in fbs)
     assert fbs[-1]["test_error"] > fbs[0]["test_error"]
+
+
+def test_fbs_loses_little_at_the_savings_that_were_asked_for(points):
+    dense = points["dense"]["test_error"]
+    for density, saving in ((0.58, 2.4), (0.5, 3)):
+        row = points[f"FBS, d = {density}"]
+        assert row["seeds"] == 3
+        assert row["saving"] > saving
+        assert row["test_error"] - dense < 0.3
 
 
 def test_every_other_method_runs_less_than_the_dense_network(points):
