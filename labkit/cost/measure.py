@@ -129,7 +129,7 @@ def time_ratio(
     Parameters
     ----------
     before, after : functions of no argument, such as `lambda: model(x)`
-    rounds : at least 7; one more is run first to warm up
+    rounds : at least 7; one or two calls of each are run first to warm up
     round_seconds : CPU seconds that each function is repeated for in a round, about
 
     Raises
@@ -158,7 +158,7 @@ def cpu_times(
     Parameters
     ----------
     functions : {name: function of no argument}; in every round each is called in turn, so that a disturbance meets all
-    rounds : at least 7; one more is run first to warm up
+    rounds : at least 7; one or two calls of each are run first to warm up
     round_seconds : CPU seconds that each function is repeated for in a round, about
 
     Raises
@@ -178,8 +178,8 @@ def cpu_times(
     checks.integer(rounds, "rounds", low=7)
     checks.number(round_seconds, "round_seconds", low=0)
     with _threads(1):
-        first = {name: _seconds(f, 1) for name, f in functions.items()}  # the warm-up round
-        repeats = {name: max(1, round(round_seconds / seconds)) for name, seconds in first.items()}
+        warm = {name: _warm_seconds(f, round_seconds) for name, f in functions.items()}
+        repeats = {name: max(1, round(round_seconds / seconds)) for name, seconds in warm.items()}
         turns = [{name: _seconds(f, repeats[name]) for name, f in functions.items()} for _ in range(rounds)]
     return {name: statistics.median(turn[name] for turn in turns) for name in functions}
 
@@ -208,6 +208,12 @@ def _seconds(function: Callable, repeats: int) -> float:
     for _ in range(repeats):
         function()
     return max(time.thread_time() - start, 1e-9) / repeats
+
+
+def _warm_seconds(function: Callable, enough: float) -> float:
+    """Return the seconds of a call, and of a second one if the first was short: much of that was preparation."""
+    first = _seconds(function, 1)
+    return first if first > 10 * enough else _seconds(function, 1)
 
 
 def _wall(function: Callable) -> float:

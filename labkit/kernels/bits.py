@@ -12,7 +12,11 @@ from labkit.kernels.threads import check_threads, split
 
 N_MAX = 2**31 - 1  # a dot product of n signs lies in [-n, n] and must fit an int32
 FEW = 4  # with so few rows, gathering the other matrix into panels costs more than the tiles save
-KINDS = {"f4": ("f32", "float[]"), "f8": ("f64", "double[]"), "i4": ("i32", "int32_t[]")}  # what C can pack
+KINDS = {  # what C can pack
+    np.dtype(np.float32): ("f32", "float[]"),
+    np.dtype(np.float64): ("f64", "double[]"),
+    np.dtype(np.int32): ("i32", "int32_t[]"),
+}
 
 
 def pack_bits(x: Any, *, thresholds: Any = None, threads: int = 1) -> np.ndarray:
@@ -51,7 +55,7 @@ def pack_bits(x: Any, *, thresholds: Any = None, threads: int = 1) -> np.ndarray
     threads = check_threads(threads)
     if dispatch.current() == dispatch.TWIN:
         return twin.pack_bits(no_nan(x), t)
-    name, ctype = KINDS[x.dtype.str[1:]]
+    name, ctype = KINDS[x.dtype]
     words = np.empty((len(x), n_words(x.shape[1])), np.uint64)
     pack, level, limits = getattr(lib, f"labkit_pack_{name}"), dispatch.index(), pointer(t, ctype)
 
@@ -149,27 +153,27 @@ def n_words(n: int) -> int:
     return -(-n // twin.WORD)
 
 
-def numbers(x: Any, ndim: int, axes: str, *, exact: bool) -> np.ndarray:
+def numbers(x: Any, ndim: int, axes: str, *, exact: bool, name: str = "x") -> np.ndarray:
     """Return `x` as C can pack it: int32, float32 or float64, contiguous and aligned, with every sign kept.
 
     Where the values count and not only their signs, `exact`, integers beyond int32 are refused.
     """
-    x = checks.plain(x, "x")
+    x = checks.plain(x, name)
     if x.dtype.kind not in "iuf" or x.dtype.itemsize > 8:
-        raise TypeError(f"x must hold integers or float16, float32 or float64, got dtype {x.dtype}")
+        raise TypeError(f"{name} must hold integers or float16, float32 or float64, got dtype {x.dtype}")
     if x.ndim != ndim:
-        raise ValueError(f"x must have {ndim} dimensions {axes}, got shape {x.shape}")
+        raise ValueError(f"{name} must have {ndim} dimensions {axes}, got shape {x.shape}")
     if x.dtype.kind == "f":
         return readable(x, np.float64 if x.dtype.itemsize == 8 else np.float32)
     if exact:
-        return readable(_int32(x, "x"), np.int32)
+        return readable(_int32(x, name), np.int32)
     return readable(x if np.can_cast(x.dtype, np.int32) else np.sign(x), np.int32)
 
 
-def no_nan(x: np.ndarray) -> np.ndarray:
+def no_nan(x: np.ndarray, name: str = "x") -> np.ndarray:
     """Return `x` if it holds no NaN, else raise ValueError."""
     if n_nan := np.count_nonzero(np.isnan(x)):
-        raise ValueError(f"x must not hold NaN, which has no sign, got {n_nan} NaN entries")
+        raise ValueError(f"{name} must not hold NaN, which has no sign, got {n_nan} NaN entries")
     return x
 
 

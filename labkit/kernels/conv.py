@@ -1,5 +1,6 @@
 """Convolutions of images of signs: pack the channels, then XNOR and POPCOUNT over the window."""
 
+import math
 from functools import lru_cache
 from typing import Any
 
@@ -7,88 +8,13 @@ import numpy as np
 
 from labkit import checks
 from labkit.kernels import dispatch, twin
-from labkit.kernels.bits import KINDS, N_MAX, check_thresholds, clean, n_words, no_nan, numbers, words_dtype
+from labkit.kernels.bits import KINDS, N_MAX, no_nan, numbers
 from labkit.kernels.dispatch import ffi, lib, pointer
+from labkit.kernels.images import AXES, Pair, frame, is_packed, pack, packed_images, padded
 from labkit.kernels.product import Product
 from labkit.kernels.threads import check_threads, split
 
-Pair = tuple[int, int]
-Window = tuple[int, Pair, Pair, Pair, Pair]  # groups of channels; image, kernel, stride, dilation
-
-
-def pack_bits_nchw(x: Any, *, thresholds: Any = None, threads: int = 1) -> np.ndarray:
-    r"""Return the signs of images as 64-bit words of 64 channels; also the packed form of a convolution's weight.
-
-    Parameters
-    ----------
-    x : array or tensor (N, C, H, W), integers or float16, float32, float64
-        For a weight, (outputs, inputs, kernel height, kernel width).
-    thresholds : None, or C numbers, integers if x holds integers
-        The bit says x[i, c] < thresholds[c] then: a batch normalisation before the sign, as for `pack_bits`.
-    threads : int, threads that share the images
-
-    Returns
-    -------
-    uint64 array (N, ceil(C / 64), H, W)
-        Bit k of word g of a pixel is 1 where channel 64 g + k is negative there. Bits past C are 0.
-
-    Raises
-    ------
-    TypeError for another dtype, ValueError for another shape or a NaN.
-
-    A vector takes neighbouring pixels of one channel and appends a bit to the word of each, channel by channel, so no
-    number has to change its place: images need no transposition. Chapter: Bit kernels and hardware.
-
-    >>> pack_bits_nchw([[[[1.0, -1.0]], [[-1.0, -1.0]]]]).tolist()
-    [[[[2, 3]]]]
-    """
-    return _pack(x, thresholds, (0, 0), check_threads(threads))
-
-
-def _pack(x: Any, thresholds: Any, padding: Pair, threads: int) -> np.ndarray:
-    """Return the signs of images as words with a border of 0, the sign +1."""
-    x = numbers(x, 4, "(images, channels, height, width)", exact=thresholds is not None)
-    t = check_thresholds(thresholds, x.dtype, x.shape[1])
-    if dispatch.current() == dispatch.TWIN:
-        return _padded(twin.pack_bits_nchw(no_nan(x), t), padding)
-    (down, right), (count, channels, height, width) = padding, x.shape
-    stride, groups = width + 2 * right, n_words(channels)
-    words = np.zeros((count, groups, height + 2 * down, stride), np.uint64)
-    name, ctype = KINDS[x.dtype.str[1:]]
-    pack, level = getattr(lib, f"labkit_pack_nchw_{name}"), dispatch.index()
-    images = ffi.new("struct labkit_images *", [channels, height, width, stride, (height + 2 * down) * stride])
-    views, into = (pointer(x, ctype), pointer(t, ctype)), pointer(words, "uint64_t[]")
-    inside = into + (down * stride + right)
-    if any(split(lambda first, last: pack(level, *views, first, last, images, inside), count * groups, threads)):
-        no_nan(x)
-    return words
-
-
-def unpack_bits_nchw(words: np.ndarray, *, channels: int) -> np.ndarray:
-    """Return the signs in packed images, the inverse of `pack_bits_nchw`.
-
-    Parameters
-    ----------
-    words : uint64 array (N, ceil(channels / 64), H, W) from `pack_bits_nchw`
-    channels : int
-
-    Returns
-    -------
-    int8 array (N, channels, H, W) of +1 and -1
-
-    Raises TypeError if `words` is not packed, ValueError if its shape does not fit `channels`.
-
-    NumPy serves at every level. Chapter: Bit kernels and hardware.
-
-    >>> unpack_bits_nchw(pack_bits_nchw([[[[1.0, -1.0]]]]), channels=1).tolist()
-    [[[[1, -1]]]]
-    """
-    channels = checks.integer(channels, "channels", low=0, high=N_MAX)
-    words = _images(words, "words", channels)
-    count, groups, height, width = words.shape
-    rows = np.moveaxis(words, 1, 3).reshape(count * height * width, groups)
-    signs = twin.unpack_bits(rows, n=channels).reshape(count, height, width, channels)
-    return np.ascontiguousarray(np.moveaxis(signs, 3, 1))
+WEIGHT = np.full((1, 1), -2, np.int32)  # of a count of signs that differ
 
 
 def binary_conv2d(
@@ -132,85 +58,115 @@ def binary_conv2d(
     threads = check_threads(threads)
     stride, dilation, padding = _pair(stride, "stride", 1), _pair(dilation, "dilation", 1), _pair(padding, "padding", 0)
     channels = _channels(x, weight, channels)
-    weight = _operand(weight, "weight", channels, (0, 0), 1)
-    x = _operand(x, "x", channels, padding, threads)
-    count, groups, height, width = x.shape
-    outputs, _, *kernel = weight.shape
-    window = groups, (height, width), tuple(kernel), stride, dilation
-    (rows, columns), *_ = _window(*window)
-    n = checks.integer(channels * kernel[0] * kernel[1], "channels * kernel height * kernel width", low=0, high=N_MAX)
-    result = np.empty((count, outputs, rows, columns), np.int32)
-    _convolve(x, weight, window, n, result, threads)
+    weight = _operand(weight, "weight", channels)
+    if not is_packed(weight):
+        weight = pack(weight, np.zeros(channels, weight.dtype), (0, 0), 1, "weight")
+    x = _operand(x, "x", channels)
+    layer = _layer(channels, x.shape[2:], weight.shape, padding, stride, dilation)
+    result = np.empty((len(x), *layer.shape), np.int32)
+    layer.into(x, weight, result, threads)
     return result
 
 
-def _convolve(x: np.ndarray, weight: np.ndarray, window: Window, n: int, result: np.ndarray, threads: int) -> None:
-    """Write the convolution of each image with `weight` into `result`."""
-    if dispatch.current() == dispatch.TWIN:
-        _convolve_twin(x, weight, window, n, result)
-        return
-    level, product = dispatch.index(), _product(window, len(weight), n)
-    inner = 1 if len(x) >= threads else threads  # threads share the images, or else the pixels of each
+class _Layer:
+    """A convolution of images of one size, told once for all of them.
 
-    def images(first: int, last: int) -> None:
-        for i in range(first, last):
-            product.into(weight, x[i], result[i], threads=inner, level=level)
+    offset : where the window of each output pixel begins; step : the way from there to each of its words; n : the signs
+    in a window; product : of the weight and an image of words; job : the same for an image of numbers
+    """
 
-    split(images, len(x), threads if inner == 1 else 1)
+    def __init__(
+        self, channels: int, image: Pair, weight: tuple[int, ...], padding: Pair, stride: Pair, dilation: Pair
+    ) -> None:
+        to = frame(channels, *image, padding)
+        (groups, *sizes), (outputs, _, *kernel) = to.shape, weight
+        reach = _reach(kernel, dilation, sizes)
+        size, width = math.prod(sizes), sizes[1]
+        rows, columns = (np.arange(0, s - r + 1, by) for s, r, by in zip(sizes, reach, stride, strict=True))
+        down, right = (np.arange(k) * d for k, d in zip(kernel, dilation, strict=True))
+        self.shape, self.padding = (outputs, len(rows), len(columns)), padding
+        self.offset = (rows[:, None] * width + columns).ravel()
+        self.step = (np.arange(groups)[:, None, None] * size + down[:, None] * width + right).ravel()
+        signs = channels * math.prod(kernel)
+        self.n = checks.integer(signs, "channels * kernel height * kernel width", low=0, high=N_MAX)
+        if ffi is not None:
+            self.product = Product(self.offset, self.step, WEIGHT, rows=outputs, size=groups * size, start=self.n)
+            self.job = ffi.new("struct labkit_conv *", [to.images[0], self.product.job[0], to.inside])
+        self.zeros = np.zeros(channels)  # the thresholds, whatever the dtype
+
+    def into(self, x: np.ndarray, weight: np.ndarray, result: np.ndarray, threads: int) -> None:
+        """Write the convolution of each image, of words or numbers, into `result`."""
+        twin_serves = dispatch.current() == dispatch.TWIN
+        if not (twin_serves or is_packed(x) or threads > max(1, len(x))):
+            self._numbers_into(x, weight, result, threads)
+            return
+        words = padded(x, self.padding) if is_packed(x) else pack(x, self.zeros.astype(x.dtype), self.padding, threads)
+        (self._twin_into if twin_serves else self._words_into)(words, weight, result, threads)
+
+    def _numbers_into(self, x: np.ndarray, weight: np.ndarray, result: np.ndarray, threads: int) -> None:
+        """Pack each image and multiply it while it is still in the cache."""
+        name, ctype = KINDS[x.dtype]
+        numbers_in = pointer(x, ctype), pointer(self.zeros, ctype)
+        words_in, out = pointer(weight, "uint64_t[]"), pointer(result, "int32_t[]")
+        convolve, level = getattr(lib, f"labkit_conv_{name}"), dispatch.index()
+
+        def images(first: int, last: int) -> int:
+            return convolve(level, self.job, *numbers_in, words_in, out, first, last)
+
+        failed = max(split(images, len(x), threads))
+        if failed == 1:
+            no_nan(x)
+        elif failed:
+            raise MemoryError("there is no memory for a packed image")
+
+    def _words_into(self, x: np.ndarray, weight: np.ndarray, result: np.ndarray, threads: int) -> None:
+        level = dispatch.index()
+        inner = 1 if len(x) >= threads else threads  # threads share the images, or else the pixels of each
+
+        def images(first: int, last: int) -> None:
+            for i in range(first, last):
+                self.product.into(weight, x[i], result[i], threads=inner, level=level)
+
+        split(images, len(x), threads if inner == 1 else 1)
+
+    def _twin_into(self, x: np.ndarray, weight: np.ndarray, result: np.ndarray, threads: int) -> None:
+        for image, into in zip(x, result, strict=True):
+            patches = image.ravel()[self.offset[:, None] + self.step]  # (H' W', words)
+            differ = twin.differing(weight.reshape(len(weight), patches.shape[1]), patches)
+            into[...] = (self.n - 2 * differ).reshape(into.shape)
 
 
-def _convolve_twin(x: np.ndarray, weight: np.ndarray, window: Window, n: int, result: np.ndarray) -> None:
-    _, offset, step = _window(*window)
-    for image, into in zip(x, result, strict=True):
-        patches = image.ravel()[offset[:, None] + step]  # (H' W', words)
-        into[...] = (n - 2 * twin.differing(weight.reshape(len(weight), patches.shape[1]), patches)).reshape(into.shape)
+_layer = lru_cache(maxsize=64)(_Layer)
 
 
-@lru_cache(maxsize=64)
-def _product(window: Window, outputs: int, n: int) -> Product:
-    groups, (height, width), *_ = window
-    _, offset, step = _window(*window)
-    weights = np.full((1, 1), -2, np.int32)
-    return Product(offset, step, weights, rows=outputs, size=groups * height * width, start=n)
-
-
-@lru_cache(maxsize=64)
-def _window(
-    groups: int, image: Pair, kernel: Pair, stride: Pair, dilation: Pair
-) -> tuple[Pair, np.ndarray, np.ndarray]:
-    """Return (H', W'), where the window of each output pixel begins, and the way from there to each of its words."""
+def _reach(kernel: list[int], dilation: Pair, sizes: list[int]) -> list[int]:
+    """Return the rows and columns that a window covers, which the padded image must have."""
     reach = [d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True)]
-    if min(kernel) < 1 or any(r > size for r, size in zip(reach, image, strict=True)):
-        raise ValueError(f"weight has a window of {reach[0]} x {reach[1]}, which must fit the padded image, {image}")
-    height, width = image
-    rows, columns = (np.arange(0, size - r + 1, s) for size, r, s in zip(image, reach, stride, strict=True))
-    offset = (rows[:, None] * width + columns).ravel()
-    down, right = (np.arange(k) * d for k, d in zip(kernel, dilation, strict=True))
-    step = np.arange(groups)[:, None, None] * (height * width) + down[:, None] * width + right  # (groups, kh, kw)
-    return (len(rows), len(columns)), offset, step.ravel()
-
-
-def _is_packed(x: Any) -> bool:
-    return isinstance(x, np.ndarray) and x.dtype == np.uint64
+    if min(kernel) < 1 or any(r > size for r, size in zip(reach, sizes, strict=True)):
+        raise ValueError(
+            f"weight has a window of {reach[0]} x {reach[1]}, which must fit the padded image, {tuple(sizes)}"
+        )
+    return reach
 
 
 def _channels(x: Any, weight: Any, channels: int | None) -> int:
     """Return the number of channels on which everything that tells it agrees."""
     if channels is not None:
         channels = checks.integer(channels, "channels", low=0, high=N_MAX)
-    told = {"channels": channels, "x": _channels_of(x, "x"), "weight": _channels_of(weight, "weight")}
-    counts = {value for value in told.values() if value is not None}
-    if not counts:
+    told = channels, _channels_of(x, "x"), _channels_of(weight, "weight")
+    known = [value for value in told if value is not None]
+    if not known:
         raise ValueError("channels must be given where x and weight are both packed")
-    if len(counts) > 1:
-        known = {name: value for name, value in told.items() if value is not None}
-        raise ValueError(f"the numbers of channels must agree, got {known}")
-    return counts.pop()
+    if known.count(known[0]) < len(known):
+        names = dict(zip(("channels", "x", "weight"), told, strict=True))
+        got = {name: value for name, value in names.items() if value is not None}
+        raise ValueError(f"the numbers of channels must agree, got {got}")
+    return known[0]
 
 
 def _channels_of(x: Any, name: str) -> int | None:
     """Return how many channels x has, or None where it is packed."""
-    if _is_packed(x):
+    if is_packed(x):
         return None
     shape = x.shape if hasattr(x, "shape") else checks.plain(x, name).shape
     if len(shape) != 4:
@@ -218,30 +174,11 @@ def _channels_of(x: Any, name: str) -> int | None:
     return shape[1]
 
 
-def _operand(x: Any, name: str, channels: int, padding: Pair, threads: int) -> np.ndarray:
-    """Return x as words, with its border."""
-    if _is_packed(x):
-        return _padded(_images(x, name, channels), padding)
-    return _pack(x, None, padding, threads)
-
-
-def _images(words: Any, name: str, channels: int) -> np.ndarray:
-    """Return `words` as C can read them, if they can be packed images of so many channels."""
-    shape = words_dtype(words, name).shape
-    if len(shape) != 4 or shape[1] != n_words(channels):
-        wanted = f"(N, {n_words(channels)}, height, width)"
-        raise ValueError(f"{name} must have shape {wanted}, as {channels} channels need, got {shape}")
-    return clean(words, channels, axis=1)
-
-
-def _padded(x: np.ndarray, padding: Pair) -> np.ndarray:
-    """Return packed images with a border of 0, the sign +1."""
-    if padding == (0, 0):
-        return x
-    (down, right), (height, width) = padding, x.shape[2:]
-    padded = np.zeros((*x.shape[:2], height + 2 * down, width + 2 * right), np.uint64)
-    padded[:, :, down : down + height, right : right + width] = x
-    return padded
+def _operand(x: Any, name: str, channels: int) -> np.ndarray:
+    """Return x as words or numbers that C can read."""
+    if is_packed(x):
+        return packed_images(x, name, channels)
+    return numbers(x, 4, AXES, exact=False, name=name)
 
 
 def _pair(value: Any, name: str, low: int) -> Pair:

@@ -35,12 +35,12 @@ class Product:
         use_and: bool = False,
     ) -> None:
         self._arrays = offset, step, weights  # C only points to them, so that they must live as long as this
-        self._job = ffi.new(JOB, {"m": rows, "p": len(offset), "words": len(step), "stride": len(offset)})
-        self._job.offset, self._job.step = (pointer(places, "int64_t[]") for places in (offset, step))
-        self._job.weights = pointer(weights, "int32_t[]")
-        self._job.a_planes, self._job.b_planes = weights.shape
-        self._job.a_plane, self._job.b_plane = rows * len(step), size
-        self._job.start, self._job.use_and = start, use_and
+        self.job = ffi.new(JOB, {"m": rows, "p": len(offset), "words": len(step), "stride": len(offset)})
+        self.job.offset, self.job.step = (pointer(places, "int64_t[]") for places in (offset, step))
+        self.job.weights = pointer(weights, "int32_t[]")
+        self.job.a_planes, self.job.b_planes = weights.shape
+        self.job.a_plane, self.job.b_plane = rows * len(step), size
+        self.job.start, self.job.use_and = start, use_and
 
     def into(
         self, a: np.ndarray, b: np.ndarray, result: np.ndarray, *, threads: int = 1, level: int | None = None
@@ -52,7 +52,7 @@ class Product:
         """
         level = dispatch.index() if level is None else level
         views = pointer(a, "uint64_t[]"), pointer(b, "uint64_t[]"), pointer(result, "int32_t[]")
-        job = ffi.new(JOB, self._job[0])
+        job = ffi.new(JOB, self.job[0])
         job.a, job.b, job.result = views
         if threads == 1:
             lib.labkit_product(level, job)

@@ -209,6 +209,51 @@ static void check_huffman(int bits, int64_t n)
     free(table), free(symbols), free(back), free(room), free(bytes);
 }
 
+/* A window of one pixel, which no border reaches: the products of the words of all pixels. */
+static void check_conv(int level, int64_t images, int64_t channels, int64_t height, int64_t width, int border)
+{
+    const int64_t groups = (channels + 63) / 64, pixels = height * width, size = images * channels * pixels, m = 3;
+    const int64_t stride = width + 2 * border, plane = (height + 2 * border) * stride, all = images * m * pixels;
+    const int32_t weight = -2;
+    float *x = block(size, sizeof *x), *s = block(channels, sizeof *s);
+    double *y = block(size, sizeof *y), *t = block(channels, sizeof *t);
+    int32_t *z = block(size, sizeof *z), *r = block(channels, sizeof *r);
+    int32_t *rx = block(all, sizeof *rx), *ry = block(all, sizeof *ry), *rz = block(all, sizeof *rz);
+    int64_t *offset = block(pixels, sizeof *offset), *step = block(groups, sizeof *step);
+    uint64_t *a = random_words(m * groups);
+    for (int64_t c = 0; c < channels; c++)
+        t[c] = s[c] = (float)(r[c] = (int32_t)(next() % 3) - 1);
+    for (int64_t i = 0; i < size; i++)
+        y[i] = x[i] = (float)(z[i] = (int32_t)(next() % 3) - 1);
+    for (int64_t q = 0; q < pixels; q++)
+        offset[q] = (q / width + border) * stride + q % width + border;
+    for (int64_t g = 0; g < groups; g++)
+        step[g] = g * plane;
+    const struct labkit_conv conv = {{channels, height, width, stride, plane},
+                                     {0, 0, offset, step, &weight, 0, m, pixels, groups, pixels, 1, m * groups, 1,
+                                      groups * plane, (int32_t)channels, 0},
+                                     border * stride + border};
+    expect(!labkit_conv_f32(level, &conv, x, s, a, rx, 0, images), "NaN", level, images, 0, channels);
+    expect(!labkit_conv_f64(level, &conv, y, t, a, ry, 0, images), "NaN", level, images, 0, channels);
+    expect(!labkit_conv_i32(level, &conv, z, r, a, rz, 0, images), "NaN", level, images, 0, channels);
+    for (int64_t i = 0; i < all; i++) {
+        const int64_t q = i % pixels, row = i / pixels % m, image = i / pixels / m;
+        int32_t right = (int32_t)channels;
+        for (int64_t g = 0; g < groups; g++) {
+            uint64_t word = 0;
+            for (int64_t c = 64 * g; c < channels && c < 64 * g + 64; c++)
+                word |= (uint64_t)(z[(image * channels + c) * pixels + q] < r[c]) << (c - 64 * g);
+            right -= 2 * ones(a[row * groups + g] ^ word);
+        }
+        expect(rx[i] == right && ry[i] == right && rz[i] == right, "conv", level, images, i, channels);
+    }
+    if (size > 0) {
+        x[next() % (uint64_t)size] = NAN;
+        expect(labkit_conv_f32(level, &conv, x, s, a, rx, 0, images), "NaN", level, images, 1, channels);
+    }
+    free(x), free(y), free(z), free(s), free(t), free(r), free(rx), free(ry), free(rz), free(offset), free(step), free(a);
+}
+
 static void check_limits(int level)
 {
     uint64_t sum = 1;
@@ -224,7 +269,10 @@ static void check_level(int level)
         for (int l = 0; l < 10; l++) {
             check_pack(level, rows[i], lengths[l], l % 2);
             check_pack_nchw(level, i % 3, lengths[l], rows[i], 11, l % 2);
+            check_conv(level, i % 3, lengths[l], rows[i], 11, l % 2);
         }
+    check_pack_nchw(level, 1, 70, 33, 40, 1); /* more pixels than are packed at a time */
+    check_conv(level, 1, 70, 33, 40, 1);
     for (int i = 0; i < 6; i++)
         for (int j = 0; j < 6; j++)
             for (int w = 0; w < 6; w++) {

@@ -105,6 +105,25 @@ def test_a_layer_from_words_to_words(level):
     np.testing.assert_array_equal(kernels.unpack_bits_nchw(words, channels=80), expected)
 
 
+@pytest.mark.parametrize("size", [(8, 8), (5, 13), (31, 33), (32, 32), (33, 40), (1, 2100)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int32])
+def test_large_images_are_packed_in_blocks(level, dtype, size):
+    """Blocks overlap, begin anywhere in memory, and end with the image."""
+    numbers = np.random.default_rng(0).integers(-2, 3, 70 * size[0] * size[1] + 9).astype(dtype)
+    t = np.arange(70).astype(dtype) % 3 - 1
+    for start in range(0, 9, 3):
+        x = numbers[start : start + 70 * size[0] * size[1]].reshape(1, 70, *size)
+        np.testing.assert_array_equal(kernels.pack_bits_nchw(x, thresholds=t), twin.pack_bits_nchw(x, t), strict=True)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.int8, np.int32, np.int64])
+@pytest.mark.parametrize("threads", [1, 2, 3, 8])
+def test_every_dtype_and_number_of_threads_gives_the_same(level, dtype, threads):
+    x, w = (np.random.default_rng(0).integers(-3, 4, shape).astype(dtype) for shape in ((3, 70, 6, 5), (4, 70, 3, 2)))
+    result = kernels.binary_conv2d(x, w, padding=(1, 0), threads=threads)
+    np.testing.assert_array_equal(result, reference(x, w, padding=(1, 0)))
+
+
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.int8, np.int32, np.int64, np.uint8])
 def test_packing_takes_every_real_dtype(level, dtype):
     x = np.random.default_rng(0).integers(-3, 4, (2, 70, 9, 8)).astype(dtype)
@@ -153,7 +172,9 @@ WORDS, WEIGHT = kernels.pack_bits_nchw(X), kernels.pack_bits_nchw(W)
         (WORDS[0], WEIGHT, {"channels": 2}, ValueError, r"x must have shape .*got \(1, 3, 3\)"),
         (WORDS, WEIGHT, {"channels": 2.0}, TypeError, "channels must be an integer"),
         (X.astype(bool), W, {}, TypeError, "x must hold integers or float16.*got dtype bool"),
+        (X, W.astype(bool), {}, TypeError, "weight must hold integers or float16.*got dtype bool"),
         (X + np.nan, W, {}, ValueError, "x must not hold NaN.*got 18 NaN"),
+        (X, W + np.nan, {}, ValueError, "weight must not hold NaN.*got 72 NaN"),
         (X, W, {"stride": 0}, ValueError, "stride must be at least 1|stride must be between 1"),
         (X, W, {"stride": (1, 2, 3)}, ValueError, r"stride must be an integer or a pair of them, got \(1, 2, 3\)"),
         (X, W, {"padding": -1}, ValueError, "padding must be between 0"),
@@ -186,10 +207,13 @@ def test_bad_input_of_packing(level, x, thresholds, error, message):
         kernels.unpack_bits_nchw(X, channels=2)
 
 
-def test_one_nan_is_found_anywhere(level):
+@pytest.mark.parametrize(("size", "step"), [((9, 9), 37), ((33, 40), 997)])
+def test_one_nan_is_found_anywhere(level, size, step):
     for dtype in (np.float32, np.float64):
-        for k in range(0, 70 * 81, 37):
-            x = np.ones((1, 70, 9, 9), dtype)
+        for k in range(0, 70 * size[0] * size[1], step):
+            x = np.ones((1, 70, *size), dtype)
             x.flat[k] = np.nan
             with pytest.raises(ValueError, match="got 1 NaN"):
                 kernels.pack_bits_nchw(x)
+    with pytest.raises(ValueError, match=r"x must not hold NaN.*got 1 NaN"):
+        kernels.binary_conv2d(x, np.ones((3, 70, 1, 1)))

@@ -56,6 +56,32 @@ int labkit_pack_nchw_i32(int level, const int32_t *x, const int32_t *thresholds,
 
 void labkit_product(int level, const struct labkit_product *product) { levels[level]->product(product); }
 
+#define CONV(NAME, REAL)                                                                                             \
+    int labkit_conv_##NAME(int level, const struct labkit_conv *conv, const REAL *x, const REAL *thresholds,         \
+                           const uint64_t *weight, int32_t *result, int64_t first, int64_t last)                     \
+    {                                                                                                                \
+        const struct labkit_images *images = &conv->images;                                                          \
+        const int64_t size = images->channels * images->height * images->width;                                      \
+        struct labkit_product product = conv->product;                                                               \
+        uint64_t *words = calloc((size_t)product.b_plane + 1, sizeof *words);                                        \
+        int nan = 0;                                                                                                 \
+        if (!words)                                                                                                  \
+            return 2;                                                                                                \
+        product.a = weight;                                                                                          \
+        product.b = words;                                                                                           \
+        for (int64_t i = first; i < last; i++) {                                                                     \
+            nan |= levels[level]->pack_nchw_##NAME(x + i * size, thresholds, 0, (images->channels + 63) / 64,        \
+                                                   images, words + conv->inside);                                    \
+            product.result = result + i * product.m * product.p;                                                     \
+            levels[level]->product(&product);                                                                        \
+        }                                                                                                            \
+        free(words);                                                                                                 \
+        return nan;                                                                                                  \
+    }
+CONV(f32, float)
+CONV(f64, double)
+CONV(i32, int32_t)
+
 void labkit_xnor_dots(int level, const uint64_t *a, const uint64_t *b, int32_t *result, int64_t m, int64_t p,
                       int64_t words, int64_t n, int64_t stride)
 {

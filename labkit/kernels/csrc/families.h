@@ -12,6 +12,7 @@
 static const uint64_t BIT[64] = {B16(0), B16(16), B16(32), B16(48)};
 
 #define REAL float
+#define UNORDERED(x, y) isunordered(x, y)
 #define MASK uint32_t
 #include "pack.c"
 #include "sparse.c"
@@ -23,6 +24,8 @@ static const uint64_t BIT[64] = {B16(0), B16(16), B16(32), B16(48)};
 #include "sparse.c"
 #undef REAL
 #undef MASK
+#undef UNORDERED
+#define UNORDERED(x, y) 0
 #define REAL int32_t
 #define MASK uint32_t
 #include "pack.c"

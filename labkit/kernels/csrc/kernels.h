@@ -39,6 +39,20 @@ struct labkit_product {
 };
 void labkit_product(int level, const struct labkit_product *product);
 
+/* A convolution of the signs of images of numbers: each image is packed, with a border of zeros, and multiplied while it
+   is in the cache. Images first, ..., last - 1 are done. Returns 1 if a NaN was met, 2 if there is no memory; else 0. */
+struct labkit_conv {
+    struct labkit_images images;
+    struct labkit_product product; /* of the weight and a packed image of b_plane words; a, b and result are not read */
+    int64_t inside;                /* words of a packed image before the first that is not border */
+};
+int labkit_conv_f32(int level, const struct labkit_conv *conv, const float *x, const float *thresholds,
+                    const uint64_t *weight, int32_t *result, int64_t first, int64_t last);
+int labkit_conv_f64(int level, const struct labkit_conv *conv, const double *x, const double *thresholds,
+                    const uint64_t *weight, int32_t *result, int64_t first, int64_t last);
+int labkit_conv_i32(int level, const struct labkit_conv *conv, const int32_t *x, const int32_t *thresholds,
+                    const uint64_t *weight, int32_t *result, int64_t first, int64_t last);
+
 /* result[i][j] = n - 2 popcount(a_i ^ b_j), for m rows a_i and p rows b_j of `words` words; rows of the result are
    `stride` numbers apart. For few rows a_i. */
 void labkit_xnor_dots(int level, const uint64_t *a, const uint64_t *b, int32_t *result, int64_t m, int64_t p,

@@ -7,6 +7,7 @@
 #ifndef LABKIT_LEVEL_H
 #define LABKIT_LEVEL_H
 
+#include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>

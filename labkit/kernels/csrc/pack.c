@@ -3,14 +3,11 @@
 
    MASK is an unsigned integer as wide as REAL, and as many numbers as it has bits are taken at a time: comparing a
    vector gives lanes of that width. The comparison, not the sign bit, decides: -0.0 is not negative, so sign(0) = +1
-   holds for both zeros. */
+   holds for both zeros. UNORDERED asks whether one of two numbers is NaN. */
 
 #define GROUP ((int)(8 * sizeof(REAL)))
-#define PIXELS 64 /* of an image, side by side */
-
-/* All ones for a NaN, which alone differs from itself. (The same number comes twice, lest the compiler warn where REAL is
-   an integer.) */
-static INLINE MASK KERNEL(EXPAND(differ, REAL))(REAL x, REAL same) { return -(MASK)(x != same); }
+#define PIXELS 1024 /* of an image, side by side */
+#define NEAR 4 /* channels that are read side by side */
 
 /* Numbers of a row: the compiler makes the loop a compare, an AND with the bits 0, 1, 2, ... and an OR. What is found of
    NaN stays in lanes: to ask each time whether there was one would take longer than the comparison. */
@@ -20,7 +17,7 @@ TARGET static INLINE uint64_t KERNEL(EXPAND(below, REAL))(const REAL *x, const R
     MASK mask = 0;
     for (int k = 0; k < count; k++) {
         mask |= -(MASK)(x[k] < thresholds[k]) & (MASK)BIT[k]; /* -1 is all ones: no branch to mispredict */
-        nan[k] |= KERNEL(EXPAND(differ, REAL))(x[k], x[k]);
+        nan[k] |= -(MASK)UNORDERED(x[k], x[k]);
     }
     return mask;
 }
@@ -44,14 +41,21 @@ TARGET static int KERNEL(EXPAND(pack, REAL))(const REAL *x, const REAL *threshol
     return found != 0;
 }
 
-/* Images: the channels of a pixel lie far apart, so a vector holds neighbouring pixels of one channel, and the word of
-   each pixel grows by one bit a channel, the last channel first. No number changes its lane. */
-TARGET static INLINE void KERNEL(EXPAND(push, REAL))(MASK grown[PIXELS], MASK nan[PIXELS], const REAL *x,
-                                                     REAL threshold, int64_t count)
+/* Images: the channels of a pixel lie far apart, so a vector holds neighbouring pixels of one channel, and bit c of the
+   word of each is set where channel c says so. No number changes its lane. A few channels are read side by side, so that
+   the words need not be loaded and stored for each, and two numbers are asked at once whether one of them is NaN. */
+TARGET static INLINE void KERNEL(EXPAND(push, REAL))(MASK *RESTRICT words, MASK *RESTRICT nan, const REAL *RESTRICT x,
+                                                     const REAL *thresholds, const uint64_t *bits, int channels,
+                                                     int64_t pixels, int64_t count)
 {
     for (int64_t q = 0; q < count; q++) {
-        grown[q] += grown[q] + (MASK)(x[q] < threshold);
-        nan[q] |= KERNEL(EXPAND(differ, REAL))(x[q], x[q]);
+        MASK word = words[q], found = nan[q];
+        UNROLL for (int c = 0; c < channels; c++)
+            word |= -(MASK)(x[c * pixels + q] < thresholds[c]) & (MASK)bits[c];
+        UNROLL for (int c = 0; c < channels; c += 2)
+            found |= -(MASK)UNORDERED(x[c * pixels + q], x[(c + 1 < channels ? c + 1 : c) * pixels + q]);
+        words[q] = word;
+        nan[q] = found;
     }
 }
 
@@ -61,11 +65,15 @@ TARGET static INLINE int KERNEL(EXPAND(words, REAL))(const REAL *x, const REAL *
 {
     MASK nan[PIXELS] = {0}, found = 0;
     for (int64_t low = 0; low < channels; low += GROUP) {
-        MASK grown[PIXELS] = {0};
-        for (int64_t c = (channels - low < GROUP ? channels : low + GROUP) - 1; c >= low; c--)
-            KERNEL(EXPAND(push, REAL))(grown, nan, x + c * pixels, thresholds[c], count);
+        MASK part[PIXELS] = {0};
+        const int64_t last = channels - low < GROUP ? channels : low + GROUP;
+        int64_t c = low;
+        for (; c + NEAR <= last; c += NEAR)
+            KERNEL(EXPAND(push, REAL))(part, nan, x + c * pixels, thresholds + c, BIT + c - low, NEAR, pixels, count);
+        for (; c < last; c++)
+            KERNEL(EXPAND(push, REAL))(part, nan, x + c * pixels, thresholds + c, BIT + c - low, 1, pixels, count);
         for (int64_t q = 0; q < count; q++)
-            words[q] = (low ? words[q] : 0) | (uint64_t)grown[q] << low;
+            words[q] = (low ? words[q] : 0) | (uint64_t)part[q] << low;
     }
     for (int64_t q = 0; q < count; q++)
         found |= nan[q];
@@ -85,22 +93,18 @@ TARGET static INLINE void KERNEL(EXPAND(place, REAL))(const uint64_t *from, int6
 
 /* One group of 64 channels of one image, or what is left of the channels. The second block begins at a line of the
    cache, since to load from two lines at once takes twice as long, and the last ends at the last pixel. So blocks
-   overlap, and the words of some pixels are computed twice, which costs less than a block of another size. */
+   overlap, and the words of some pixels are computed twice, which costs less than a loop over single pixels. */
 TARGET static INLINE int KERNEL(EXPAND(group, REAL))(const REAL *x, const REAL *thresholds, int64_t channels,
                                                      const struct labkit_images *s, uint64_t *words)
 {
     const int64_t pixels = s->height * s->width, over = (int64_t)((uintptr_t)x % 64 / sizeof(REAL));
     uint64_t block[PIXELS];
     int nan = 0;
-    if (pixels < PIXELS) {
-        nan = KERNEL(EXPAND(words, REAL))(x, thresholds, channels, pixels, pixels, block);
-        KERNEL(EXPAND(place, REAL))(block, 0, pixels, s->width, words, s->stride);
-        return nan;
-    }
     for (int64_t q = 0; q < pixels; q += q ? PIXELS : PIXELS - over) {
-        const int64_t from = q < pixels - PIXELS ? q : pixels - PIXELS;
-        nan |= KERNEL(EXPAND(words, REAL))(x + from, thresholds, channels, pixels, PIXELS, block);
-        KERNEL(EXPAND(place, REAL))(block, from, PIXELS, s->width, words, s->stride);
+        const int64_t left = (pixels - q + 63) / 64 * 64, most = left < PIXELS ? left : PIXELS;
+        const int64_t count = most < pixels ? most : pixels, from = q + count < pixels ? q : pixels - count;
+        nan |= KERNEL(EXPAND(words, REAL))(x + from, thresholds, channels, pixels, count, block);
+        KERNEL(EXPAND(place, REAL))(block, from, count, s->width, words, s->stride);
     }
     return nan;
 }
@@ -122,3 +126,4 @@ TARGET static int KERNEL(EXPAND(pack_nchw, REAL))(const REAL *x, const REAL *thr
 
 #undef GROUP
 #undef PIXELS
+#undef NEAR

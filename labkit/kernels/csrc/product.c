@@ -17,7 +17,8 @@
 
 #define LANES ((int)(sizeof(vec) / sizeof(word)))
 #define COLUMNS (VECS * LANES)
-#define SOME (COLUMNS < 8 ? COLUMNS : 8) /* columns that are gathered together */
+#define MANY (COLUMNS < 16 ? COLUMNS : 16) /* columns that are gathered together, */
+#define SOME (COLUMNS < 8 ? COLUMNS : 8)    /* or if they are no neighbours, these */
 #define DEPTH 64 /* 64-bit words of a column in a panel: at most 64 x 8 x 64 bytes = 32 KiB */
 #define PARTS ((int)(sizeof(uint64_t) / sizeof(word))) /* a 64-bit word fills one lane, or two after each other */
 
@@ -91,14 +92,13 @@ struct KERNEL(block) {
     KERNEL(counter) *count;
 };
 
-/* SOME columns side by side. Where they are neighbours in memory, as the pixels of an image are, a vector takes them
-   all. */
-TARGET static NOINLINE void KERNEL(take_near)(const uint64_t *RESTRICT b, const int64_t *RESTRICT step, int64_t depth,
-                                              word (*RESTRICT to)[COLUMNS])
+/* Columns that are neighbours in memory, as the pixels of an image are: a vector takes them all. */
+TARGET static INLINE void KERNEL(take_near)(const uint64_t *RESTRICT b, const int64_t *RESTRICT step, int64_t depth,
+                                            int columns, word (*RESTRICT to)[COLUMNS])
 {
     for (int64_t k = 0; k < depth; k++, to += PARTS) {
         const uint64_t *from = b + step[k];
-        for (int j = 0; j < SOME; j++)
+        for (int j = 0; j < columns; j++)
             for (int part = 0; part < PARTS; part++)
                 to[part][j] = (word)(from[j] >> 32 * part);
     }
@@ -113,16 +113,26 @@ TARGET static NOINLINE void KERNEL(take_far)(const uint64_t *RESTRICT b, const i
                 to[PARTS * k + part][j] = (word)(b[offset[j] + step[k]] >> 32 * part);
 }
 
+TARGET static INLINE int KERNEL(near)(const int64_t *offset, int columns)
+{
+    int near = 1;
+    for (int j = 1; j < columns; j++)
+        near &= offset[j] == offset[0] + j;
+    return near;
+}
+
+/* MANY columns. A panel of an image crosses the ends of a few rows. */
 TARGET static INLINE void KERNEL(take)(const uint64_t *b, const int64_t *offset, const int64_t *step, int64_t depth,
                                        word (*to)[COLUMNS])
 {
-    int near = 1;
-    for (int j = 1; j < SOME; j++)
-        near &= offset[j] == offset[0] + j;
-    if (near)
-        KERNEL(take_near)(b + offset[0], step, depth, to);
+    if (KERNEL(near)(offset, MANY))
+        KERNEL(take_near)(b + offset[0], step, depth, MANY, to);
     else
-        KERNEL(take_far)(b, offset, step, depth, to);
+        for (int j = 0; j < MANY; j += SOME)
+            if (KERNEL(near)(offset + j, SOME))
+                KERNEL(take_near)(b + offset[j], step, depth, SOME, (word(*)[COLUMNS])(to[0] + j));
+            else
+                KERNEL(take_far)(b, offset + j, step, depth, (word(*)[COLUMNS])(to[0] + j));
 }
 
 /* Plane y of b fills rows y depth, ... of the panel. Columns past the last repeat it; their counts are thrown away. */
@@ -132,17 +142,22 @@ TARGET static void KERNEL(gather)(const struct labkit_product *s, const struct K
     for (int j = 0; j < COLUMNS; j++)
         offset[j] = s->offset[block->column + (j < block->columns ? j : block->columns - 1)];
     for (int64_t y = 0; y < s->b_planes; y++)
-        for (int j = 0; j < COLUMNS; j += SOME)
+        for (int j = 0; j < COLUMNS; j += MANY)
             KERNEL(take)(s->b + y * s->b_plane, offset + j, s->step + block->first, block->depth,
                          (word(*)[COLUMNS])(panel->words[PARTS * y * block->depth] + j));
 }
 
 /* ROWS rows of a against all planes of a panel: every pair of planes adds to the sink, a burst at a time, so after the
-   first addition the sink is its own base. */
+   first addition the sink is its own base. Signs have one plane and mostly fit one burst: they take the short way. */
 TARGET static INLINE void KERNEL(tile)(const struct labkit_product *s, const struct KERNEL(block) *block,
                                        const word *const a[ROWS], const union panel *panel, struct KERNEL(sink) *to)
 {
     const int64_t words = PARTS * block->depth;
+    to->weight = s->weights[0];
+    if (s->a_planes * s->b_planes == 1 && words <= BURST) {
+        block->count(a, 0, panel->vecs, words, to);
+        return;
+    }
     for (int64_t x = 0; x < s->a_planes; x++)
         for (int64_t y = 0; y < s->b_planes; y++)
             for (int64_t k = 0; k == 0 || k < words; k += BURST) {
