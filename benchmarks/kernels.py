@@ -9,6 +9,7 @@ how to install them, and without them their rows are left out.
 """
 
 import importlib
+import itertools
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -19,6 +20,7 @@ from benchmarks.common import processor, restart_clean, table
 Row = tuple[str, str, str, str]
 Ways = dict[str, Callable[[], Any]]
 GOALS = {"avx512-vpopcntdq": 18.0, "avx2": 3.5, "popcnt": 2.3}  # times the fastest float32 product at 4096
+WINDOWS = {3: (12.0, 3.0), 1: (None, None)}  # pixels of a window a side: the goals against float32 and int8
 LAYERS = ((64, 56), (128, 28), (256, 14), (512, 7), (256, 28), (256, 56))  # channels in and out, pixels a side
 SYMBOLS = 1_000_000
 PEERS = ("numba", "faiss", "dahuffman")
@@ -261,22 +263,22 @@ def planes_rows(n: int = 1024) -> Iterator[Row]:
         yield f"{name} bits, {n}^3", best, ratio(seconds, best, name, 5.0 if name == "2 x 2" else None), note
 
 
-def conv_ways(c: int, side: int, count: int = 1) -> Ways:
-    """Return the ways to compute a 3 x 3 convolution with c channels in and out, and of that in one process."""
+def conv_ways(c: int, side: int, window: int = 3) -> Ways:
+    """Return the ways to compute a convolution with c channels in and out, and of that in one process."""
     import torch
     from torch.nn.functional import conv2d
 
     from labkit import kernels
 
-    x, w = torch.randn(count, c, side, side), torch.randn(c, c, 3, 3)
+    x, w, padding = torch.randn(1, c, side, side), torch.randn(c, c, window, window), window // 2
     last = [value.contiguous(memory_format=torch.channels_last) for value in (x, w)]
     weight, image = kernels.pack_bits_nchw(w), x.numpy()
     words = kernels.pack_bits_nchw(image)
     return {
-        "ours": partial(kernels.binary_conv2d, image, weight, padding=1),
-        "words": partial(kernels.binary_conv2d, words, weight, channels=c, padding=1),
-        "float32": partial(conv2d, x, w, padding=1),
-        "float32, channels last": partial(conv2d, *last, padding=1),
+        "ours": partial(kernels.binary_conv2d, image, weight, padding=padding),
+        "words": partial(kernels.binary_conv2d, words, weight, channels=c, padding=padding),
+        "float32": partial(conv2d, x, w, padding=padding),
+        "float32, channels last": partial(conv2d, *last, padding=padding),
         "int8": int8_conv(last[0], w),
     }
 
@@ -286,23 +288,25 @@ def int8_conv(x: Any, w: Any) -> Callable[[], Any]:
     import torch
 
     q = torch.quantize_per_tensor(x, 0.05, 64, torch.quint8)
-    layer = torch.ao.nn.quantized.Conv2d(w.shape[1], w.shape[0], 3, padding=1)
+    layer = torch.ao.nn.quantized.Conv2d(w.shape[1], w.shape[0], w.shape[2], padding=w.shape[2] // 2)
     layer.set_weight_bias(torch.quantize_per_tensor(w, 0.05, 0, torch.qint8), None)
     return lambda: layer(q)
 
 
 def conv_rows() -> Iterator[Row]:
-    """Yield a row for each layer: from float32 images to int32 results, and from packed images."""
+    """Yield a row for each window and layer: from float32 images to int32 results, and from packed images."""
     import torch
 
     from labkit.cost import cpu_times
 
-    for c, side in LAYERS:
+    for (window, (goal, goal8)), (c, side) in itertools.product(WINDOWS.items(), LAYERS):
         with torch.no_grad():
-            seconds = cpu_times(conv_ways(c, side), rounds=ROUNDS)
+            seconds = cpu_times(conv_ways(c, side, window), rounds=ROUNDS)
         best = min("float32", "float32, channels last", key=lambda name: seconds[name])
-        note = f"{ratio(seconds, 'int8', goal=3.0)} against int8; from packed images {ratio(seconds, best, 'words')}"
-        yield f"3 x 3, {c} channels, {side} x {side}", f"torch {best}", ratio(seconds, best, goal=12.0), note
+        int8 = ratio(seconds, "int8", goal=goal8)
+        note = f"{int8} against int8; from packed images {ratio(seconds, best, 'words')}"
+        name = f"{window} x {window}, {c} channels, {side} x {side}"
+        yield name, f"torch {best}", ratio(seconds, best, goal=goal), note
 
 
 def huffman_rows() -> Iterator[Row]:
