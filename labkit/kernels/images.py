@@ -82,6 +82,8 @@ class Frame:
     def __init__(self, channels: int, height: int, width: int, padding: Pair) -> None:
         down, right = padding
         self.shape = _, rows, stride = n_words(channels), height + 2 * down, width + 2 * right
+        if rows * stride > N_MAX:
+            raise ValueError(f"an image with its padding must have at most {N_MAX} pixels, got {rows} x {stride}")
         self.inside = down * stride + right
         self.images = ffi and ffi.new("struct labkit_images *", [channels, height, width, stride, rows * stride])
 

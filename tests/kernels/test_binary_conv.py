@@ -179,6 +179,7 @@ WORDS, WEIGHT = kernels.pack_bits_nchw(X), kernels.pack_bits_nchw(W)
         (X, W, {"stride": (1, 2, 3)}, ValueError, r"stride must be an integer or a pair of them, got \(1, 2, 3\)"),
         (X, W, {"padding": -1}, ValueError, "padding must be between 0"),
         (X, W, {"padding": 0.5}, TypeError, "padding must be an integer"),
+        (X, W, {"padding": 2**31 - 1}, ValueError, "an image with its padding must have at most 2147483647 pixels"),
         (X, W, {"dilation": 0}, ValueError, "dilation must be between 1"),
         (X, W, {"dilation": 2}, ValueError, r"weight has a window of 5 x 5, which must fit the padded image, \(3, 3\)"),
         (X, W[:, :, :0], {}, ValueError, "weight has a window of"),
