@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from layouts import LAYOUTS
 
 from labkit.kernels import compiled, ladder, pack_bits, xnor_matmul
 from labkit.kernels.bitwise import tail_mask
@@ -44,13 +45,22 @@ def test_every_step_equals_the_kernel_of_the_package(seed, m, p, n):
             assert np.array_equal(rung.compile()(rung.operand(A), rung.operand(B), n=n), expected), rung.name
 
 
+@pytest.mark.parametrize(("m", "p", "n"), [(2, 3, 0), (0, 3, 65), (2, 0, 65), (0, 0, 0)])
+def test_a_size_may_be_zero(rung, m, p, n):
+    """No step divides by the number of words: that would end the process."""
+    kind, width = (np.float32, n) if rung.name == "signs" else (np.uint64, -(-n // 64))
+    product = rung.compile()(np.zeros((m, width), kind), np.zeros((p, width), kind), n=n)
+    assert np.array_equal(product, np.full((m, p), n))
+
+
 def test_steps_refuse_what_c_would_misread(rung):
     a = rung.operand(np.ones((2, 100)))
     product = rung.compile()
-    for wrong in (a[:, :1], a.astype(np.float64), np.asfortranarray(np.tile(a, (2, 1)))[::2], [[1]]):
-        with pytest.raises(ValueError, match="must be contiguous, with"):
+    strided, misaligned = np.asfortranarray(np.tile(a, (2, 1)))[::2], LAYOUTS["misaligned"](a)
+    for wrong in (a[:, :1], a.astype(np.float64), strided, misaligned, [[1]]):
+        with pytest.raises(ValueError, match="must be contiguous and aligned, with"):
             product(wrong, a, n=100)
-        with pytest.raises(ValueError, match="must be contiguous, with"):
+        with pytest.raises(ValueError, match="must be contiguous and aligned, with"):
             product(a, wrong, n=100)
     with pytest.raises(ValueError, match="NaN or infinite"):
         rung.operand(np.full((2, 2), np.nan))

@@ -117,7 +117,11 @@ def run_listing(a: np.ndarray, b: np.ndarray, *, operator: str = "&") -> np.ndar
     head = "#include <stdint.h>\ntypedef uint64_t BINARY_WORD;\n"
     arguments = "int M, int N, int K, uint64_t *A, int lda, uint64_t *B, int ldb, float *C, int ldc"
     lib = compile_c(head + listing(operator), f"void xnor_gemm_baseline_no_omp({arguments});", flags=POPCNT)
-    a, b, c = np.require(a, requirements="C"), np.require(b, requirements="C"), np.zeros((len(a), b.shape[1]), "f4")
+    a, b, c = (
+        np.require(a, requirements=["C", "A"]),
+        np.require(b, requirements=["C", "A"]),
+        np.zeros((len(a), b.shape[1]), "f4"),
+    )
     views = [pointer(x, ctype) for x, ctype in ((a, "uint64_t[]"), (b, "uint64_t[]"), (c, "float[]"))]
     (m, words), p = a.shape, b.shape[1]
     lib.xnor_gemm_baseline_no_omp(m, p, words, views[0], words, views[1], p, views[2], p)
@@ -146,7 +150,7 @@ def _bitserial(file: str, word: int) -> Callable[[np.ndarray, np.ndarray], np.nd
                 raise TypeError(f"{name} must be planes (bits, rows, words) of {ctype}, got {_kind(x)}")
         if a.shape[2] != b.shape[2]:
             raise ValueError(f"b must have rows of {a.shape[2]} words, as a has, got shape {b.shape}")
-        a, b = np.require(a, requirements="C"), np.require(b, requirements="C")
+        a, b = np.require(a, requirements=["C", "A"]), np.require(b, requirements=["C", "A"])
         c = np.empty((a.shape[1], b.shape[1]), np.int64)
         views = pointer(a, f"{ctype}[]"), pointer(b, f"{ctype}[]"), pointer(c, "int64_t[]")
         function(*views, a.shape[1], b.shape[1], a.shape[2], a.shape[0], b.shape[0])
@@ -187,5 +191,6 @@ def _check_operands(a: Any, b: Any, n: int, ctype: str) -> None:
     width, dtype = (n, np.float32) if ctype == "float" else (-(-n // 64), np.uint64)
     for name, x in {"a": a, "b": b}.items():
         fits = isinstance(x, np.ndarray) and x.dtype == dtype and x.ndim == 2 and x.shape[1] == width
-        if not fits or not x.flags.c_contiguous:
-            raise ValueError(f"{name} must be contiguous, with {width} {dtype.__name__} to a row, got {_kind(x)}")
+        if not fits or not (x.flags.c_contiguous and x.flags.aligned):
+            wanted = f"contiguous and aligned, with {width} {dtype.__name__} to a row"
+            raise ValueError(f"{name} must be {wanted}, got {_kind(x)}")

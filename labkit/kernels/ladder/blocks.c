@@ -16,7 +16,7 @@ void xnor_gemm(const uint64_t *a, const uint64_t *b, int32_t *c,
                int64_t m, int64_t p, int64_t n)
 {
     const int64_t words = (n + 63) / 64;
-    const int64_t block = words < CACHE_WORDS ? CACHE_WORDS / words : 1;
+    const int64_t block = words && words < CACHE_WORDS ? CACHE_WORDS / words : 1;
     for (int64_t first = 0; first < p; first += block)
         for (int64_t i = 0; i < m; i++)
             for (int64_t j = first; j < p && j < first + block; j++)

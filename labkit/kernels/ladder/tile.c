@@ -26,7 +26,8 @@ void xnor_gemm(const uint64_t *a, const uint64_t *b, int32_t *c,
                int64_t m, int64_t p, int64_t n)
 {
     const int64_t words = (n + 63) / 64;
-    const int64_t block = words < CACHE_WORDS / COLUMNS ? CACHE_WORDS / words / COLUMNS * COLUMNS : COLUMNS;
+    const int64_t few = words && words < CACHE_WORDS / COLUMNS; /* a row may have no words at all */
+    const int64_t block = few ? CACHE_WORDS / words / COLUMNS * COLUMNS : COLUMNS;
     for (int64_t first = 0; first < p; first += block)
         for (int64_t i = 0; i < m; i += ROWS)
             for (int64_t j = first; j < smaller(p, first + block); j += COLUMNS) {
