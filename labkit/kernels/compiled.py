@@ -12,6 +12,7 @@ import shlex
 import shutil
 import subprocess
 import sysconfig
+import tempfile
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -36,8 +37,8 @@ def compile_c(source: str, cdef: str, *, flags: Sequence[str] = ("-O3",)) -> Any
     """Compile C code and return it as a library whose functions Python can call.
 
     The file is kept in `labkit.paths.CACHE`, by a fingerprint of source, flags and compiler, so the compiler works only
-    once, and stays open until Python ends. Pass arrays as `labkit.kernels.dispatch.pointer` gives them; cffi cannot
-    check that they are long enough.
+    once; where nothing can be written there, it is kept until Python ends. The library stays open until then. Pass
+    arrays as `labkit.kernels.dispatch.pointer` gives them; cffi cannot check that they are long enough.
 
     Parameters
     ----------
@@ -100,11 +101,29 @@ def _library(source: str, flags: tuple[str, ...]) -> Path:
         raise NoCompilerError("no C compiler was found: install gcc or clang, or name one in the variable CC")
     parts = [source, *flags, *command, _version(tuple(command)), platform.machine(), _processor_of(flags)]
     name = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
-    target = paths.CACHE / "compiled" / f"{name}.so"
+    kept = paths.CACHE / "compiled"
+    if not os.path.exists(kept / f"{name}.so"):  # unlike Path.exists, False also where one may not look
+        kept = kept if _can_write(kept) else Path(_until_the_end().name)
+    target = kept / f"{name}.so"
     if not target.exists():
         with paths.replacing(target) as temporary:
             _run([*command, *flags, *SHARED, "-x", "c", "-", "-o", str(temporary)], source)
     return target
+
+
+def _can_write(folder: Path) -> bool:
+    """Say whether files can be made in a folder, which is made if need be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(folder, os.W_OK | os.X_OK)
+
+
+@cache
+def _until_the_end() -> tempfile.TemporaryDirectory:
+    """Return a folder of this process, which takes it along when it ends: for homes that cannot be written."""
+    return tempfile.TemporaryDirectory(prefix="labkit-")
 
 
 @cache

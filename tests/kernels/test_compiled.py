@@ -1,6 +1,7 @@
 """C from a string: compiled, kept, loaded, and refused with a reason."""
 
 import gc
+import os
 
 import numpy as np
 import pytest
@@ -39,6 +40,21 @@ def test_the_compiler_works_once_for_each_source_and_flags(cache_folder, monkeyp
         compile_c(SUM, DECLARED, flags=flags)
     assert sum("-shared" in command for command in calls) == 2
     assert len(list(cache_folder.iterdir())) == 2
+
+
+@needs_compiler
+@pytest.mark.parametrize("closed", ["a file", "a folder that cannot be written"])
+def test_a_cache_that_cannot_be_written_is_done_without(closed, tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "CACHE", tmp_path / "cache")
+    if closed == "a file":
+        (tmp_path / "cache").write_text("in the way")
+    else:  # root may write everywhere, so the answer of the system is replaced
+        access = compiled.os.access
+        monkeypatch.setattr(compiled.os, "access", lambda path, mode: not mode & os.W_OK and access(path, mode))
+    source = SUM + f"/* {closed} */"  # nothing has compiled it before
+    x = np.arange(10, dtype=np.int32)
+    assert compile_c(source, DECLARED).sum(pointer(x, "int32_t[]"), len(x)) == 45
+    assert not list(tmp_path.rglob("*.so"))
 
 
 @needs_compiler
