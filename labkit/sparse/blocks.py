@@ -55,6 +55,10 @@ class BCSR(SparseFormat):
         within(is_int32(self.JA, "JA"), "JA", -(-n // c))
         if len(self.JA) != len(self.A):
             raise ValueError(f"JA must have shape ({len(self.A)},), one entry a block, got {self.JA.shape}")
+        if self._reaches_over():
+            rows, columns, _ = self.coordinates()
+            within(rows, "the rows of the numbers in A", m)
+            within(columns, "the columns of the numbers in A", n)
 
     @classmethod
     def from_coordinates(  # type: ignore[override]

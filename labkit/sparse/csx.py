@@ -247,6 +247,8 @@ def _read_varint(stream: bytes, at: int) -> tuple[int, int]:
     while at < len(stream):
         x |= (stream[at] & 127) << shift
         at, shift = at + 1, shift + 7
+        if x >= 2**31:
+            raise ValueError(f"ctl must hold distances below 2^31, got {x}")
         if stream[at - 1] < 128:
             return x, at
     raise ValueError("ctl must not end inside a unit")

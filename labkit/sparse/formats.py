@@ -62,17 +62,18 @@ class SparseFormat(ABC):
     def from_torch(cls, tensor: torch.Tensor, **options: Any) -> Self:
         """Store a two-dimensional sparse tensor of PyTorch, of any of its layouts."""
         given = checks.instance(tensor, "tensor", torch.Tensor)
-        if given.layout == torch.strided or given.ndim != 2:
-            raise ValueError(f"tensor must be sparse with 2 dimensions, got {given.layout}, shape {tuple(given.shape)}")
+        if given.layout == torch.strided or given.ndim != 2 or given.dense_dim() or given.is_meta:
+            got = f"{given.layout}, shape {tuple(given.shape)}, {given.dense_dim()} of it dense, device {given.device}"
+            raise ValueError(f"tensor must be sparse with 2 dimensions and hold numbers, got {got}")
         coo = (given if given.layout == torch.sparse_coo else given.to_sparse_coo()).detach().cpu().coalesce()
         rows, columns = coo.indices().numpy()
-        return cls.from_coordinates(rows, columns, coo.values().numpy(), tuple(coo.shape), **options)
+        return cls.from_coordinates(rows, columns, checks.plain(coo.values(), "tensor"), tuple(coo.shape), **options)
 
     def to_dense(self) -> np.ndarray:
         """Return the matrix (m, n) with its zeros."""
         rows, columns, values = self.coordinates()
         W = np.zeros(self.shape, self.dtype)
-        W[rows, columns] = values
+        np.add.at(W, (rows, columns), values)  # as a product does where a place was given twice
         return W
 
     def to_scipy(self) -> Any:

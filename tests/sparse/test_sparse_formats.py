@@ -119,8 +119,15 @@ def test_bad_input_of_every_format(kind, options):
         kind.from_scipy(np.eye(2), **options)
     with pytest.raises(TypeError, match="tensor must be Tensor, got ndarray"):
         kind.from_torch(np.eye(2), **options)
-    with pytest.raises(ValueError, match=r"tensor must be sparse with 2 dimensions, got torch\.strided"):
+    with pytest.raises(ValueError, match=r"tensor must be sparse with 2 dimensions .*got torch\.strided"):
         kind.from_torch(torch.eye(2), **options)
+    rows_of_numbers = torch.sparse_coo_tensor([[0, 1]], torch.eye(2), (2, 2), check_invariants=True)
+    with pytest.raises(ValueError, match=r"tensor must be sparse with 2 dimensions .* 1 of it dense"):
+        kind.from_torch(rows_of_numbers, **options)
+    with pytest.raises(ValueError, match=r"tensor must .* hold numbers, got .* device meta"):
+        kind.from_torch(torch.eye(2).to_sparse().to("meta"), **options)
+    with pytest.raises(TypeError, match=r"tensor must be an array, .*BFloat16"):
+        kind.from_torch(torch.eye(2, dtype=torch.bfloat16).to_sparse(), **options)
 
 
 @EACH
@@ -359,6 +366,8 @@ NO_STEPS = np.zeros((0, 2), np.int32)
         (lambda: BCSR(A, I2, J, (2, 2)), TypeError, "A must be .* with 3 dimensions"),
         (lambda: BCSR(np.ones((2, 1, 1)), I2, J[:1], (2, 2)), ValueError, r"JA must have shape \(2,\)"),
         (lambda: BCSR(np.ones((2, 1, 0)), I2, J, (2, 2)), ValueError, "the sides of a block"),
+        (lambda: BCSR(np.ones((1, 2, 2)), I2[:2], J[:1], (2, 1)), ValueError, "the columns of the numbers in A"),
+        (lambda: BCSR(np.ones((1, 2, 2)), I2[:2], J[:1], (1, 2)), ValueError, "the rows of the numbers in A"),
         (lambda: BCSR.from_dense(np.eye(2), block=(0, 1)), ValueError, "block must be between 1 and 1024"),
         (lambda: BCSR.from_dense(np.eye(2), block=2), ValueError, r"block must be \(rows, columns\), got 2"),
         (lambda: BCSR.from_dense(np.eye(2), block=(1.0, 1)), TypeError, "block must be an integer"),
@@ -379,12 +388,32 @@ NO_STEPS = np.zeros((0, 2), np.int32)
         (lambda: CSX(A, np.array([128, 0], np.uint8), NO_STEPS, (2, 2)), ValueError, "units with a count"),
         (lambda: CSX(A, np.array([128, 2, 0], np.uint8), NO_STEPS, (2, 2)), ValueError, "end inside a unit"),
         (lambda: CSX(A, np.array([128, 2, 200], np.uint8), NO_STEPS, (2, 2)), ValueError, "end inside a unit"),
+        (lambda: CSX(A, np.array([128, 2, *[255] * 9, 1], np.uint8), NO_STEPS, (2, 2)), ValueError, "distances below"),
         (lambda: CSX(A, U8, np.zeros((1, 3), np.int32), (2, 2)), TypeError, r"steps must be int32 of shape \(k, 2\)"),
     ],
 )  # fmt: skip
 def test_arrays_that_do_not_fit_are_refused(make, error, message):
     with pytest.raises(error, match=message):
         make()
+
+
+@pytest.mark.parametrize(
+    "twice",
+    [
+        COO(A, J * np.int32(0), J * np.int32(0), (2, 2)),
+        CSR(A, I2[[0, 2, 2]], J * np.int32(0), (2, 2)),
+        CSC(A, I2[[0, 2, 2]], J * np.int32(0), (2, 2)),
+        BCSR(A.reshape(2, 1, 1), I2[[0, 2, 2]], J * np.int32(0), (2, 2)),
+        VBL(A, I2[[0, 2, 2]], J * np.int32(0), U8, (2, 2)),
+        CSX(A, np.array([128, 1, 0, 0, 1, 0], np.uint8), NO_STEPS, (2, 2)),
+    ],
+    ids=lambda S: type(S).__name__,
+)
+def test_a_place_given_twice_is_added_everywhere(twice):
+    expected = np.array([[2, 0], [0, 0]])
+    for found in (twice.to_dense(), twice.matmul(np.eye(2)), twice.T.to_dense(), twice.to_scipy().toarray()):
+        np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(twice.to_torch().to_dense(), expected)
 
 
 @EACH
