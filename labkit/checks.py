@@ -25,6 +25,8 @@ def plain(value: Any, name: str) -> np.ndarray:
     if torch is not None and isinstance(value, torch.Tensor):
         if value.layout != torch.strided:
             raise TypeError(f"{name} must be dense, got a tensor of layout {value.layout}")
+        if value.is_meta:
+            raise TypeError(f"{name} must hold numbers, got a tensor on the device meta, which has none")
         value = value.detach().cpu()
     try:
         return np.asarray(value)

@@ -79,12 +79,14 @@ def huffman_decode(data: np.ndarray, codes: np.ndarray, lengths: np.ndarray, n: 
     symbol = {
         (int(length), int(code)): s for s, (length, code) in enumerate(zip(lengths, codes, strict=True)) if length
     }
-    symbols: list[int] = []
+    symbols, longest = list[int](), int(lengths.max(initial=0))
     word = (0, 0)  # bits read, their value
     for bit in np.unpackbits(data).tolist():
         if len(symbols) == n:
             break
         word = (word[0] + 1, 2 * word[1] + bit)
+        if word[0] > longest:
+            break  # no code word begins with these bits
         if word in symbol:
             symbols.append(symbol[word])
             word = (0, 0)

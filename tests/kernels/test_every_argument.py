@@ -28,6 +28,7 @@ WRONG = {
     "complex numbers": np.array([[1j, 2]]),
     "rows of two lengths": [[1, 2], [3]],
     "a sparse tensor": torch.eye(3).to_sparse(),
+    "a tensor without numbers": torch.eye(3, device="meta"),
     "a scipy matrix": scipy.sparse.csr_array(np.eye(3)),
 }
 ODD = {  # what some arguments take

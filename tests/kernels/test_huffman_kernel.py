@@ -137,6 +137,13 @@ def test_any_bytes_give_symbols_or_an_error(forced, data, lengths):
     assert answers[0] == answers[1]
 
 
+@pytest.mark.parametrize("forced", LEVELS)
+def test_a_decoder_stops_at_what_no_code_word_begins_with(forced):
+    """Else the twin would collect the bits of a megabyte in one integer, which takes hours."""
+    with dispatch.forced(forced), pytest.raises(ValueError, match="hold what is no code word"):
+        kernels.huffman_decode(b"\xff" * 1_000_000, [1, 2], n=8_000_000)
+
+
 @pytest.mark.parametrize(
     ("counts", "options", "error", "message"),
     [
