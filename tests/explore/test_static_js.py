@@ -41,9 +41,9 @@ def test_payloads_are_read_alike(run_js, tmp_path):
 
 
 def test_ticks_are_round_and_inside(run_js):
-    shown = PRINT.format('[ticks(0, 1, 5), ticks(1, 427, 4), ticks(0.01, 330, 5, "log")]')
+    shown = PRINT.format('[ticks(0, 1, 5), ticks(1, 427, 4), ticks(40, 98, 2), ticks(0.01, 330, 5, "log")]')
     code = f'import {{ticks}} from "STATIC/format.js"; {shown}'
-    assert run_js(code) == [[0, 0.2, 0.4, 0.6, 0.8, 1], [200, 400], [0.01, 0.1, 1, 10, 100]]
+    assert run_js(code) == [[0, 0.2, 0.4, 0.6, 0.8, 1], [200, 400], [40, 60, 80], [0.01, 0.1, 1, 10, 100]]
 
 
 def parse_numbers(run_js, text):

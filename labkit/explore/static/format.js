@@ -36,7 +36,13 @@ export function ticks(low, high, n, scale = "linear") {
 function linearTicks(low, high, n) {
   const rough = (high - low) / Math.max(1, n);
   const size = 10 ** Math.floor(Math.log10(rough));
-  const step = [1, 2, 5, 10].find((m) => m * size >= rough * 0.999) * size;
+  const steps = [0.5, 1, 2, 5, 10].map((m) => m * size);
+  const at = steps.findIndex((step, i) => i > 0 && step >= rough * 0.999);
+  const found = multiples(steps[at], low, high);
+  return found.length > 1 ? found : multiples(steps[at - 1], low, high); // one value alone gives no scale
+}
+
+function multiples(step, low, high) {
   const first = Math.ceil(low / step - 1e-9);
   const count = Math.floor(high / step + 1e-9) - first + 1;
   return Array.from({ length: count }, (_, i) => +((first + i) * step).toPrecision(12));
