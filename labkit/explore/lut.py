@@ -43,7 +43,7 @@ VIEWS = [
         high=1,
         numbers=True,
     ),
-    Bars("counts", "Look-up tables needed, by their inputs", y_label="look-up tables"),
+    Bars("counts", "Look-up tables used, by their inputs", y_label="look-up tables"),
     Graph("network", "Network", wide=True),
     Readouts("numbers", units={"Memory of the tables": "bits"}),
 ]
@@ -62,13 +62,14 @@ def lut_explorer() -> Explorer:
     return Explorer(
         "lut-synthesiser",
         lambda function, ones, n_inputs, k: _views(rows_of(function, ones, n_inputs), n_inputs, k),
-        title="LUT synthesiser: how many look-up tables does a function need?",
+        title="LUT synthesiser: how many look-up tables does a function take?",
         controls=CONTROLS,
         views=VIEWS,
         static=Browser("lut.js", {}),
         alt="A function of {n_inputs} inputs ({function}) as a network of look-up tables with {k} inputs each",
         caption="Row r of the truth table belongs to the inputs x₀, x₁, ... with r = x₀ + 2x₁ + 4x₂ + ... Rows past "
-        "the end of the table are left out. Point at a table to see its content, the last row first.",
+        "the end of the table are left out. Point at a table to see its content, the last row first. "
+        "Shannon's expansion finds a network, not always the smallest.",
     )
 
 

@@ -95,6 +95,20 @@ def test_known_counts(function, n, k, count):
     assert network(rows(n))[:, 0].tolist() == table
 
 
+def test_the_expansion_does_not_always_find_the_fewest_tables():
+    """The page says that a full adder makes the majority of five with five tables of three inputs."""
+    counts = [row.bit_count() for row in range(8)]
+    odd, carry = LUT(3, [count % 2 for count in counts]), LUT(3, [int(count > 1) for count in counts])
+    some, every = LUT(3, [int(count > 0) for count in counts]), LUT(3, [int(count == 3) for count in counts])
+    choice = LUT(3, [row >> 1 & 1 if row & 1 else row >> 2 for row in range(8)])  # x_1 if x_0 else x_2
+    majority = [int(row.bit_count() > 2) for row in range(32)]
+    for row in range(32):
+        bits = [row >> i & 1 for i in range(5)]
+        s = odd(*bits[:3])
+        assert choice(carry(*bits[:3]), some(s, *bits[3:]), every(s, *bits[3:])) == majority[row]
+    assert synthesize(majority, n_inputs=5, k=3).n_luts > 5
+
+
 def test_shannon_expansion_itself():
     f = LUT(4, 0b1011_0010_1110_0101).truth_table
     for i in range(4):
