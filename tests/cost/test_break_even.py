@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from labkit.cost import breakeven
+from labkit.cost import break_even, breakeven
 from labkit.cost.break_even import crossing, dense_products, sparse_product
 from labkit.sparse import CSR
 
@@ -16,6 +16,21 @@ def test_a_measurement():
     assert found.sparsity is None or 0.5 <= found.sparsity <= 0.9
     assert str(found).count("zeros") >= 2
     assert "0.5, 0.9" in repr(found)
+
+
+def test_the_fastest_dense_product_is_divided_by_the_sparse_one(monkeypatch):
+    seconds = {"NumPy": 3.0, "torch": 2.0, "oneDNN": 4.0, "dense": 2.0, "sparse": 0.5}
+    timed = []
+
+    def told(calls, rounds):
+        timed.append(dict(calls))
+        return {name: seconds[name] for name in calls}
+
+    monkeypatch.setattr(break_even, "cpu_times", told)
+    found = breakeven(8, columns=2, sparsities=(0.5, 0.9), random_state=0)
+    assert found.dense == "torch"
+    assert found.ratios == (4.0, 4.0)
+    assert [pair["dense"] for pair in timed[1:]] == [timed[0]["torch"]] * 2
 
 
 @pytest.mark.parametrize("columns", [1, 5])

@@ -56,6 +56,14 @@ def test_index_bits_are_units_times_bits():
     assert index_bits(mask, granularity="fine") > index_bits(mask, granularity="vector")
 
 
+def test_a_vector_is_a_row_of_a_window():
+    mask = np.zeros((1, 1, 3, 3), bool)
+    mask[0, 0, 1] = True
+    assert index_bits(mask, granularity="vector") == 2  # one of three rows
+    with pytest.raises(ValueError, match="whole units at granularity 'vector'"):
+        index_bits(mask.swapaxes(2, 3), granularity="vector")
+
+
 @pytest.mark.parametrize(
     ("mask", "options", "error", "message"),
     [
