@@ -101,6 +101,13 @@ def test_the_limit_of_the_length_is_kept():
         assert sum(2.0 ** -float(length) for length in lengths) == 1
 
 
+def test_a_limited_code_still_follows_the_counts():
+    counts = np.array(FIBONACCI)
+    free, limited = (int(counts @ kernels.huffman_lengths(counts, max_length=limit)) for limit in (32, 12))
+    equal = int(counts.sum()) * (len(counts) - 1).bit_length()  # code words of one length
+    assert free < limited < 1.05 * free < equal
+
+
 def test_known_answers():
     """RFC 1951, section 3.2.2: lengths (3, 3, 3, 3, 3, 2, 4, 4) give these code words."""
     codes = kernels.huffman_codes([3, 3, 3, 3, 3, 2, 4, 4])

@@ -3,7 +3,7 @@
 import pytest
 
 from labkit import kernels
-from labkit.kernels import dispatch
+from labkit.kernels import dispatch, machine
 
 COMPILED = dispatch.levels()[1:]
 
@@ -32,6 +32,13 @@ def test_the_loops_do_what_they_count(name):
             assert run(level, rounds, total) == rounds * run(level, 1, dispatch.ffi.new(ctype, 1))
             sums.add(total[0])
         assert len(sums) == 5
+
+
+def test_the_best_run_counts(monkeypatch):
+    """Whatever else the processor does can only make a run slower."""
+    seconds = iter([1.0, 4.0, 2.0, 0.5, 8.0, 4.0])  # the first one only finds out how long a run must be
+    monkeypatch.setattr(machine, "_timed", lambda run, level, rounds, ctype: (rounds, next(seconds)))
+    assert machine._best(lambda: None, 0, "float *") == 2000 / 0.5
 
 
 def test_the_twin_has_no_limits():
