@@ -1,4 +1,7 @@
-"""Huffman's code in canonical form: lengths of code words from counts, encoding, and decoding by table."""
+"""Huffman's code in canonical form: lengths of code words from counts, encoding, and decoding by table.
+
+On one thread: a code word begins where the one before it ends.
+"""
 
 import heapq
 from typing import Any

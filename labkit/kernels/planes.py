@@ -30,7 +30,8 @@ def pack_planes(q: Any, *, bits: int, signed: bool = False) -> np.ndarray:
 
     Raises TypeError for other dtypes, ValueError for other shapes or numbers out of the range.
 
-    Formula: :math:`q = \sum_x 2^x c_x(q)`. Source: lecture 000:1149-1161. Chapter: Bit kernels and hardware.
+    NumPy serves at every level, on one thread. Formula: :math:`q = \sum_x 2^x c_x(q)`. Source: lecture 000:1149-1161.
+    Chapter: Bit kernels and hardware.
 
     >>> pack_planes([[1, 2, 3]], bits=2).tolist()
     [[[5]], [[6]]]
