@@ -129,7 +129,7 @@ def time_ratio(
     Parameters
     ----------
     before, after : functions of no argument, such as `lambda: model(x)`
-    rounds : at least 7; one or two calls of each are run first to warm up
+    rounds : at least 7; before them each is called twice or more to warm up
     round_seconds : CPU seconds that each function is repeated for in a round, about
 
     Raises
@@ -158,7 +158,7 @@ def cpu_times(
     Parameters
     ----------
     functions : {name: function of no argument}; in every round each is called in turn, so that a disturbance meets all
-    rounds : at least 7; one or two calls of each are run first to warm up
+    rounds : at least 7; before them each is called twice or more to warm up
     round_seconds : CPU seconds that each function is repeated for in a round, about
 
     Raises
@@ -211,9 +211,13 @@ def _seconds(function: Callable, repeats: int) -> float:
 
 
 def _warm_seconds(function: Callable, enough: float) -> float:
-    """Return the seconds of a call, and of a second one if the first was short: much of that was preparation."""
-    first = _seconds(function, 1)
-    return first if first > 10 * enough else _seconds(function, 1)
+    """Return the seconds of a call when the function is warm: after a first one, and others for so many seconds."""
+    _seconds(function, 1)  # it may compile, or fill a cache
+    spent = seconds = _seconds(function, 1)
+    while spent < enough:
+        seconds = _seconds(function, 1)
+        spent += seconds
+    return seconds
 
 
 def _wall(function: Callable) -> float:

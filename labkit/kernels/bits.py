@@ -10,6 +10,7 @@ from labkit.kernels.dispatch import lib, pointer
 from labkit.kernels.product import Product
 from labkit.kernels.threads import check_threads, split
 
+UINT64, INT32 = np.dtype(np.uint64), np.dtype(np.int32)  # quicker to compare with than the types
 N_MAX = 2**31 - 1  # a dot product of n signs lies in [-n, n] and must fit an int32
 FEW = 4  # with so few rows, gathering the other matrix into panels costs more than the tiles save
 KINDS = {  # what C can pack
@@ -56,7 +57,7 @@ def pack_bits(x: Any, *, thresholds: Any = None, threads: int = 1) -> np.ndarray
     if dispatch.current() == dispatch.TWIN:
         return twin.pack_bits(no_nan(x), t)
     name, ctype = KINDS[x.dtype]
-    words = np.empty((len(x), n_words(x.shape[1])), np.uint64)
+    words = at_a_line((len(x), n_words(x.shape[1])))
     pack, level, limits = getattr(lib, f"labkit_pack_{name}"), dispatch.index(), pointer(t, ctype)
 
     def rows(first: int, last: int) -> int:
@@ -153,6 +154,17 @@ def n_words(n: int) -> int:
     return -(-n // twin.WORD)
 
 
+def at_a_line(shape: tuple[int, int]) -> np.ndarray:
+    """Return new words that begin where a line of the cache does, so that no vector of them lies in two lines.
+
+    >>> at_a_line((2, 3)).ctypes.data % 64
+    0
+    """
+    memory = np.empty(shape[0] * shape[1] + 7, UINT64)
+    first = -(memory.ctypes.data // 8) % 8
+    return memory[first : first + shape[0] * shape[1]].reshape(shape)
+
+
 def numbers(x: Any, ndim: int, axes: str, *, exact: bool, name: str = "x") -> np.ndarray:
     """Return `x` as C can pack it: int32, float32 or float64, contiguous and aligned, with every sign kept.
 
@@ -186,7 +198,7 @@ def packed(words: Any, name: str, n: int) -> np.ndarray:
 
 def words_dtype(words: Any, name: str) -> np.ndarray:
     """Return `words` if it is an array of words, else raise TypeError."""
-    if not isinstance(words, np.ndarray) or words.dtype != np.uint64:
+    if not isinstance(words, np.ndarray) or words.dtype != UINT64:
         got = f"dtype {words.dtype}" if isinstance(words, np.ndarray) else type(words).__name__
         raise TypeError(f"{name} must be an array of uint64 words from pack_bits, got {got}")
     return words
@@ -194,14 +206,15 @@ def words_dtype(words: Any, name: str) -> np.ndarray:
 
 def readable(array: np.ndarray, dtype: Any) -> np.ndarray:
     """Return `array` contiguous, aligned and of this dtype; itself if it is so already, which is quick to see."""
-    if array.dtype == dtype and array.flags.c_contiguous and array.flags.aligned:
+    flags = array.flags  # made anew each time they are asked for
+    if array.dtype == dtype and flags.c_contiguous and flags.aligned:
         return array
     return np.require(array, dtype, ["C", "A"])
 
 
 def clean(words: np.ndarray, n: int, *, axis: int = -1) -> np.ndarray:
     """Return `words` contiguous, aligned and in native byte order, with zeros past the n-th bit along `axis`."""
-    words = readable(words, np.uint64)
+    words = readable(words, UINT64)
     if n % twin.WORD:
         mask = ~np.uint64(0) >> np.uint64(-n % twin.WORD)
         if (np.moveaxis(words, axis, -1)[..., -1] & ~mask).any():
@@ -234,9 +247,9 @@ def check_out(out: Any, shape: tuple[int, int]) -> np.ndarray:
     """Return `out` if a kernel can write int32 of this shape into it, or a new array for None."""
     if out is None:
         return np.empty(shape, np.int32)
-    if not isinstance(out, np.ndarray) or out.dtype != np.int32 or not out.dtype.isnative:
+    if not isinstance(out, np.ndarray) or out.dtype != INT32:
         raise TypeError(f"out must be an int32 array, got {getattr(out, 'dtype', type(out).__name__)}")
-    if out.shape != shape or not (out.flags.c_contiguous and out.flags.aligned and out.flags.writeable):
+    if out.shape != shape or not out.flags.carray:
         raise ValueError(f"out must be contiguous, writeable and of shape {shape}, got shape {out.shape}")
     return out
 
@@ -244,11 +257,12 @@ def check_out(out: Any, shape: tuple[int, int]) -> np.ndarray:
 def _dots(a: np.ndarray, b: np.ndarray, n: int, result: np.ndarray, threads: int) -> np.ndarray:
     """Write the products of the few rows of `a` with those of `b` into `result`, and return it."""
     level, words = dispatch.index(), a.shape[1]
-    rows_of_a, into = pointer(a, "uint64_t[]"), pointer(result, "int32_t[]")
+    rows_of_a, rows_of_b = pointer(a, "uint64_t[]"), pointer(b, "uint64_t[]")
+    into = pointer(result, "int32_t[]")
 
     def columns(first: int, last: int) -> None:
-        rows_of_b = pointer(b[first:last], "uint64_t[]")
-        lib.labkit_xnor_dots(level, rows_of_a, rows_of_b, into + first, len(a), last - first, words, n, len(b))
+        part = rows_of_b + first * words, into + first
+        lib.labkit_xnor_dots(level, rows_of_a, *part, len(a), last - first, words, n, len(b))
 
     split(columns, len(b), threads, multiple=4)
     return result

@@ -255,22 +255,22 @@ def test_time_ratio_refuses_bad_input(arguments, error, message):
 
 def test_cpu_times_are_medians_without_the_warm_up(monkeypatch):
     clock = Clock(monkeypatch)
-    slow, fast = clock.lasting(9, 0.2, 0.2, 50, 0.2, 0.2, 90, 0.2), clock.lasting(0.1)
+    slow, fast = clock.lasting(9, 0.2, 0.2, 0.2, 50, 0.2, 0.2, 90, 0.2), clock.lasting(0.1)
     assert cpu_times({"slow": slow, "fast": fast}) == pytest.approx({"slow": 0.2, "fast": 0.1})
 
 
 def test_preparation_does_not_decide_how_often_a_short_function_runs(monkeypatch):
-    """The first call may fill a cache; ten short calls fit a round all the same."""
+    """The first call may compile, the next ones fill caches; ten short calls fit a round all the same."""
     clock, calls = Clock(monkeypatch), []
-    function = clock.lasting(0.009, 0.001)
+    function = clock.lasting(3, 0.004, 0.001)
     assert cpu_times({"f": lambda: (function(), calls.append(1))})["f"] == pytest.approx(0.001)
-    assert len(calls) == 2 + 7 * 10
+    assert len(calls) >= 2 + 6 + 7 * 10
 
 
 def test_cpu_times_take_turns_and_restore_the_threads():
     calls, threads = [], torch.get_num_threads()
     cpu_times({name: lambda name=name: calls.append(name) for name in "abc"}, round_seconds=0)
-    assert "".join(calls) == 8 * "abc"
+    assert "".join(calls) == "aabbcc" + 7 * "abc"
     with pytest.raises(ZeroDivisionError):
         cpu_times({"f": lambda: 1 / 0})
     assert torch.get_num_threads() == threads
