@@ -60,7 +60,12 @@ def compile_c(source: str, cdef: str, *, flags: Sequence[str] = ("-O3",)) -> Any
     for name, text in {"source": source, "cdef": cdef}.items():
         if not checks.instance(text, name, str).strip():
             raise ValueError(f"{name} must not be empty, got {text!r}")
-    return _load(_library(source, _strings(flags)), cdef)
+    library = _library(source, _strings(flags))
+    try:
+        return _load(library, cdef)
+    except OSError:  # it was damaged after it was kept
+        library.unlink(missing_ok=True)
+        return _load(_library(source, _strings(flags)), cdef)
 
 
 def find_compiler() -> list[str] | None:

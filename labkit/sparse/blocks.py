@@ -115,7 +115,7 @@ class BCSR(SparseFormat):
     def _product(self, X: np.ndarray) -> np.ndarray:
         """Return the product with X (n, p), a small dense product for each block."""
         (m, n), (r, c), p = self.shape, self.block, X.shape[1]
-        X = np.pad(X, ((0, -n % c), (0, 0))).reshape(-1, c, p)
+        X = np.pad(X, ((0, -n % c), (0, 0))).reshape(-(-n // c), c, p)
         Y = np.zeros((len(self.IA) - 1, r, p), self.dtype)
         np.add.at(Y, self._block_rows(), self.A @ X[self.JA])  # (N_B, r, p)
         return Y.reshape(-1, p)[:m]

@@ -150,7 +150,9 @@ class SparseFormat(ABC):
 
     def _factor(self, x: Any, name: str, ndim: int) -> np.ndarray:
         """Return x in the dtype of the matrix if its rows fit."""
-        array = checks.array(x, name, ndim=ndim)
+        array = numbers(x, name)
+        if array.ndim != ndim:
+            raise ValueError(f"{name} must have {ndim} dimensions, got shape {array.shape}")
         if len(array) != self.shape[1]:
             raise ValueError(f"{name} must have {self.shape[1]} rows, as the matrix has columns, got {array.shape}")
         return array.astype(self.dtype, copy=False)

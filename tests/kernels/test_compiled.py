@@ -43,6 +43,16 @@ def test_the_compiler_works_once_for_each_source_and_flags(cache_folder, monkeyp
 
 
 @needs_compiler
+def test_a_damaged_library_is_made_anew(cache_folder):
+    x = np.arange(10, dtype=np.int32)
+    source = SUM + "/* damaged */"
+    kept = compiled._library(source, ("-O3",))
+    kept.write_bytes(kept.read_bytes()[:100])
+    assert compile_c(source, DECLARED).sum(pointer(x, "int32_t[]"), len(x)) == 45
+    assert len(kept.read_bytes()) > 100
+
+
+@needs_compiler
 @pytest.mark.parametrize("closed", ["a file", "a folder that cannot be written"])
 def test_a_cache_that_cannot_be_written_is_done_without(closed, tmp_path, monkeypatch):
     monkeypatch.setattr(paths, "CACHE", tmp_path / "cache")

@@ -63,6 +63,12 @@ def test_nothing_and_everything(kind, options, shape, density):
 
 
 @EACH
+def test_a_factor_may_have_no_columns(kind, options):
+    product = kind.from_dense(np.eye(3, 5), **options).matmul(np.zeros((5, 0)))
+    np.testing.assert_array_equal(product, np.zeros((3, 0)), strict=True)
+
+
+@EACH
 def test_other_libraries(kind, options):
     rng = np.random.default_rng(0)
     W = rng.standard_normal((12, 18)) * (rng.random((12, 18)) < 0.3)
