@@ -118,7 +118,7 @@ class BCSR(SparseFormat):
         X = np.pad(X, ((0, -n % c), (0, 0))).reshape(-(-n // c), c, p)
         Y = np.zeros((len(self.IA) - 1, r, p), self.dtype)
         np.add.at(Y, self._block_rows(), self.A @ X[self.JA])  # (N_B, r, p)
-        return Y.reshape(-1, p)[:m]
+        return Y.reshape(len(Y) * r, p)[:m]
 
     def _block_rows(self) -> np.ndarray:
         return np.repeat(np.arange(len(self.IA) - 1, dtype=np.int32), np.diff(self.IA))
