@@ -5,7 +5,16 @@
    word, vec, ivec, fvec    a lane of counts, and vectors as wide as each other of words, int32 and float
    count, widen, BURST      the bits of each lane in some short form; that form as a lane; counts that the form can add
    multiply_add             the fused operation on fvec, where there is one
-   ROWS, VECS, CHAINS       the tile that fits the registers, and how many values hide the time of an operation */
+   ROWS, VECS, CHAINS       the tile of a product, and how many values hide the time of an operation
+   ABREAST, AGAIN           only where they differ from these: rows of the tile that fit the registers together, and how
+                            often an inner loop repeats its body before it jumps */
+
+#ifndef ABREAST
+#define ABREAST ROWS
+#endif
+#ifndef AGAIN
+#define AGAIN TWICE
+#endif
 
 #define B4(k) UINT64_C(1) << (k), UINT64_C(2) << (k), UINT64_C(4) << (k), UINT64_C(8) << (k)
 #define B16(k) B4(k), B4(k + 4), B4(k + 8), B4(k + 12)

@@ -58,6 +58,7 @@ extern const struct level level_portable, level_popcnt, level_avx2, level_avx512
 #if defined(__GNUC__)
 #define UNROLL _Pragma("GCC unroll 32")
 #define TWICE _Pragma("GCC unroll 2") /* half as many loop counters and jumps */
+#define EIGHT_TIMES _Pragma("GCC unroll 8")
 #define INLINE inline __attribute__((always_inline))
 #define NOINLINE __attribute__((noinline))
 #define RESTRICT __restrict__ /* nothing else points there, so that the compiler may use vectors */
@@ -65,6 +66,7 @@ extern const struct level level_portable, level_popcnt, level_avx2, level_avx512
 #else
 #define UNROLL
 #define TWICE
+#define EIGHT_TIMES
 #define INLINE inline
 #define NOINLINE
 #define RESTRICT

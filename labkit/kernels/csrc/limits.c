@@ -1,7 +1,7 @@
 /* What this processor can do at most, without memory. Included by families.h, once per level.
 
    CHAINS values are worked on in turn: enough that the processor never waits for one of them to be ready. Each value
-   feeds itself, so that the compiler can leave nothing out. */
+   feeds itself, so that the compiler can leave nothing out; and none begins as y, since y ^ y is 0 for ever. */
 
 /* The three steps of a binary product: XOR, count, add. Returns how many 64-bit words were counted. */
 TARGET static int64_t KERNEL(limit_counts)(int64_t rounds, uint64_t *sum)
@@ -9,8 +9,8 @@ TARGET static int64_t KERNEL(limit_counts)(int64_t rounds, uint64_t *sum)
     vec x[CHAINS], y = {0};
     y += (word)*sum;
     UNROLL for (int c = 0; c < CHAINS; c++)
-        x[c] = y + (word)(UINT64_C(0x9e3779b97f4a7c15) * (uint64_t)c);
-    for (int64_t r = 0; r < rounds; r++)
+        x[c] = y + (word)(UINT64_C(0x9e3779b97f4a7c15) * (uint64_t)(c + 1));
+    AGAIN for (int64_t r = 0; r < rounds; r++)
         UNROLL for (int c = 0; c < CHAINS; c++)
             x[c] += count(x[c] ^ y);
     UNROLL for (int c = 0; c < CHAINS; c++)

@@ -7,8 +7,10 @@
 #define LEVEL popcnt
 #define LEVEL_NAME "popcnt"
 #define TARGET __attribute__((target("popcnt")))
-#define ROWS 2 /* 2 x 4 counters, the words they meet and the pointers fill the sixteen registers */
-#define VECS 4
+#define ROWS 4
+#define VECS 8
+#define ABREAST 1 /* 8 counters, a word of a, one of b and the pointers: sixteen registers hold no more */
+#define AGAIN EIGHT_TIMES /* a short body: the jumps would cost as much as one word in eight */
 #define CHAINS 8
 typedef uint64_t word;
 typedef uint64_t vec;

@@ -38,16 +38,16 @@ struct KERNEL(sink) {
     int32_t weight;
 };
 
-/* memcpy reads and writes a vector at any address. */
-TARGET static INLINE void KERNEL(store)(vec acc[ROWS][VECS], int vecs, struct KERNEL(sink) to)
+/* Rows first, ..., first + ABREAST - 1 of a tile go out. memcpy reads and writes a vector at any address. */
+TARGET static INLINE void KERNEL(store)(vec acc[ABREAST][VECS], int first, int vecs, struct KERNEL(sink) to)
 {
     const ivec weight = to.weight + (ivec){0};
-    UNROLL for (int i = 0; i < ROWS; i++)
+    UNROLL for (int i = 0; i < ABREAST; i++)
         UNROLL for (int j = 0; j < vecs; j++) {
             ivec sum;
-            memcpy(&sum, to.base + i * to.base_stride + j * LANES, sizeof sum);
+            memcpy(&sum, to.base + (first + i) * to.base_stride + j * LANES, sizeof sum);
             sum += weight * (ivec)widen(acc[i][j]);
-            memcpy(to.out + i * to.stride + j * LANES, &sum, sizeof sum);
+            memcpy(to.out + (first + i) * to.stride + j * LANES, &sum, sizeof sum);
         }
 }
 
@@ -56,18 +56,20 @@ TARGET static INLINE void KERNEL(store)(vec acc[ROWS][VECS], int vecs, struct KE
 TARGET static INLINE void KERNEL(count_words)(const word *const a[ROWS], int64_t skip, const vec (*b)[VECS],
                                               int64_t words, int use_and, int vecs, struct KERNEL(sink) to)
 {
-    const word *row[ROWS];
-    vec acc[ROWS][VECS];
-    UNROLL for (int i = 0; i < ROWS; i++) {
-        row[i] = a[i] + skip;
-        UNROLL for (int j = 0; j < vecs; j++)
-            acc[i][j] = (vec){0};
-    }
-    TWICE for (int64_t k = 0; k < words; k++)
-        UNROLL for (int i = 0; i < ROWS; i++)
+    for (int first = 0; first < ROWS; first += ABREAST) {
+        const word *row[ABREAST];
+        vec acc[ABREAST][VECS];
+        UNROLL for (int i = 0; i < ABREAST; i++) {
+            row[i] = a[first + i] + skip;
             UNROLL for (int j = 0; j < vecs; j++)
-                acc[i][j] += count(use_and ? row[i][k] & b[k][j] : row[i][k] ^ b[k][j]);
-    KERNEL(store)(acc, vecs, to);
+                acc[i][j] = (vec){0};
+        }
+        AGAIN for (int64_t k = 0; k < words; k++)
+            UNROLL for (int i = 0; i < ABREAST; i++)
+                UNROLL for (int j = 0; j < vecs; j++)
+                    acc[i][j] += count(use_and ? row[i][k] & b[k][j] : row[i][k] ^ b[k][j]);
+        KERNEL(store)(acc, first, vecs, to);
+    }
 }
 
 /* Never inlined: then the registers hold the tile and nothing else. A narrow tile has one vector of columns. */
