@@ -12,6 +12,7 @@
 #define LEVEL_NAME "avx2"
 #define TARGET __attribute__((target("avx2,fma,popcnt")))
 #define ROWS 2 /* the table and the constants of the count take registers too, so the tile is small */
+#define DOUBLES 4
 #define VECS 2
 #define CHAINS 8
 typedef uint32_t word __attribute__((may_alias));

@@ -11,6 +11,7 @@
 #define LEVEL_NAME "avx512"
 #define TARGET __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,popcnt")))
 #define ROWS 4 /* 4 x 4 counters, 4 vectors of b, the table, the mask and the temporaries of the count */
+#define DOUBLES 4
 #define VECS 4
 #define CHAINS 16
 typedef uint32_t word __attribute__((may_alias));

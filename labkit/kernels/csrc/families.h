@@ -7,13 +7,17 @@
    multiply_add             the fused operation on fvec, where there is one
    ROWS, VECS, CHAINS       the tile of a product, and how many values hide the time of an operation
    ABREAST, AGAIN           only where they differ from these: rows of the tile that fit the registers together, and how
-                            often an inner loop repeats its body before it jumps */
+                            often an inner loop repeats its body before it jumps
+   DOUBLES                  4 where a vector holds so many, else 2 */
 
 #ifndef ABREAST
 #define ABREAST ROWS
 #endif
 #ifndef AGAIN
 #define AGAIN TWICE
+#endif
+#ifndef DOUBLES
+#define DOUBLES 2
 #endif
 
 #define B4(k) UINT64_C(1) << (k), UINT64_C(2) << (k), UINT64_C(4) << (k), UINT64_C(8) << (k)
@@ -23,18 +27,22 @@ static const uint64_t BIT[64] = {B16(0), B16(16), B16(32), B16(48)};
 #define REAL float
 #define UNORDERED(x, y) isunordered(x, y)
 #define MASK uint32_t
+#define FEW_LANES 4
 #include "pack.c"
 #include "sparse.c"
 #undef REAL
 #undef MASK
+#undef FEW_LANES
 #define REAL double
 #define MASK uint64_t
+#define FEW_LANES DOUBLES
 #include "pack.c"
 #include "sparse.c"
 #undef REAL
 #undef MASK
 #undef UNORDERED
 #define UNORDERED(x, y) 0
+#undef FEW_LANES
 #define REAL int32_t
 #define MASK uint32_t
 #include "pack.c"

@@ -25,17 +25,23 @@
 /* 0, or 1 if ia does not ascend from 0 to nnz, or 2 if a column lies outside 0, ..., n - 1. */
 TARGET static int KERNEL(csr_check)(const int32_t *ia, const int32_t *ja, int64_t m, int64_t n, int64_t nnz)
 {
-    int descends = ia[0] != 0 || ia[m] != nnz, outside = 0;
+    int descends = ia[0] != 0 || ia[m] != nnz;
+    uint32_t signs = 0; /* of j and of n - 1 - j: the highest bit of either is set if j is negative or too large */
     for (int64_t i = 0; i < m; i++)
         descends |= ia[i] > ia[i + 1];
     for (int64_t p = 0; p < nnz; p++)
-        outside |= (uint32_t)ja[p] >= (uint32_t)n; /* a negative column becomes a large one */
-    return descends ? 1 : 2 * outside;
+        signs |= (uint32_t)ja[p] | ((uint32_t)(n - 1) - (uint32_t)ja[p]);
+    return descends ? 1 : signs >> 31 ? 2 : 0;
 }
 #endif
 
+TARGET static INLINE REAL KERNEL(EXPAND(in_halves, REAL))(const REAL sum[CSR_SUMS])
+{
+    return ((sum[0] + sum[4]) + (sum[2] + sum[6])) + ((sum[1] + sum[5]) + (sum[3] + sum[7]));
+}
+
 /* y_i = sum over p of a[p] x[ja[p]]. Sum s takes every eighth product from the s-th on, then the sums are added. */
-TARGET SCALAR static void KERNEL(EXPAND(csr_matvec, REAL))(const REAL *a, const int32_t *ia, const int32_t *ja,
+TARGET SCALAR static void KERNEL(EXPAND(one_by_one, REAL))(const REAL *a, const int32_t *ia, const int32_t *ja,
                                                            const REAL *x, REAL *y, int64_t first, int64_t last)
 {
     for (int64_t i = first; i < last; i++) {
@@ -48,8 +54,60 @@ TARGET SCALAR static void KERNEL(EXPAND(csr_matvec, REAL))(const REAL *a, const 
         UNROLL for (int s = 0; s < CSR_SUMS - 1; s++)
             if (p + s < end)
                 sum[s] += a[p + s] * x[ja[p + s]];
-        y[i] = ((sum[0] + sum[4]) + (sum[2] + sum[6])) + ((sum[1] + sum[5]) + (sum[3] + sum[7]));
+        y[i] = KERNEL(EXPAND(in_halves, REAL))(sum);
     }
+}
+
+#if defined(__GNUC__)
+#define FEW EXPAND(few, REAL) /* FEW_LANES numbers; more do not pay, since those of x come one by one */
+#define FEW_MASKS EXPAND(few_masks, REAL)
+#define FEWS (CSR_SUMS / FEW_LANES)
+typedef REAL FEW __attribute__((vector_size(FEW_LANES * sizeof(REAL)), may_alias));
+typedef MASK FEW_MASKS __attribute__((vector_size(FEW_LANES * sizeof(REAL)), may_alias));
+#if FEW_LANES == 2
+#define NAMED(x, j) {x[(j)[0]], x[(j)[1]]}
+#else
+#define NAMED(x, j) {x[(j)[0]], x[(j)[1]], x[(j)[2]], x[(j)[3]]}
+#endif
+
+/* Adds the first `count` of eight products, but reads all eight. The others count as 0, which changes no sum: a sum
+   that begins as 0 never becomes -0. */
+TARGET static INLINE void KERNEL(EXPAND(add_eight, REAL))(FEW sum[FEWS], const REAL *a, const int32_t *ja,
+                                                          const REAL *x, int64_t count)
+{
+    static const MASK keep[2 * CSR_SUMS] = {-1, -1, -1, -1, -1, -1, -1, -1};
+    UNROLL for (int v = 0; v < FEWS; v++) {
+        const int s = v * FEW_LANES;
+        FEW product;
+        FEW_MASKS mask;
+        memcpy(&product, a + s, sizeof product);
+        memcpy(&mask, keep + CSR_SUMS - count + s, sizeof mask);
+        product *= (FEW)NAMED(x, ja + s);
+        sum[v] += count < CSR_SUMS ? (FEW)((FEW_MASKS)product & mask) : product;
+    }
+}
+#endif
+
+/* Where there are vectors they hold the eight sums: a processor reads fewer floats in a cycle than vectors of them, and
+   here only the numbers of x come one by one. The end of a row reads on into the next; the last rows have none. */
+TARGET static void KERNEL(EXPAND(csr_matvec, REAL))(const REAL *a, const int32_t *ia, const int32_t *ja, const REAL *x,
+                                                    REAL *y, int64_t first, int64_t last)
+{
+    int64_t i = first;
+#if defined(__GNUC__)
+    for (; i < last && (int64_t)ia[i + 1] + CSR_SUMS <= ia[last]; i++) {
+        const int64_t end = ia[i + 1];
+        int64_t p = ia[i];
+        FEW few[FEWS] = {{0}};
+        REAL sum[CSR_SUMS];
+        for (; p + CSR_SUMS <= end; p += CSR_SUMS)
+            KERNEL(EXPAND(add_eight, REAL))(few, a + p, ja + p, x, CSR_SUMS);
+        KERNEL(EXPAND(add_eight, REAL))(few, a + p, ja + p, x, end - p);
+        memcpy(sum, few, sizeof sum);
+        y[i] = KERNEL(EXPAND(in_halves, REAL))(sum);
+    }
+#endif
+    KERNEL(EXPAND(one_by_one, REAL))(a, ia, ja, x, y, i, last);
 }
 
 /* A vector of REAL as wide as vec; where there are no vectors, a single number. */
@@ -112,5 +170,9 @@ TARGET static int KERNEL(EXPAND(csr_matmul, REAL))(const REAL *a, const int32_t 
 #undef STRIP_OF
 }
 
+#undef FEW
+#undef FEW_MASKS
+#undef FEWS
+#undef NAMED
 #undef NUMBERS
 #undef WIDE

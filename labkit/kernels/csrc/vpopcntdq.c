@@ -10,6 +10,7 @@
 #define LEVEL_NAME "avx512-vpopcntdq"
 #define TARGET __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vpopcntdq,avx2,fma,popcnt")))
 #define ROWS 6 /* 6 x 4 counters, 4 vectors of b and 1 word of a: 29 of the 32 registers */
+#define DOUBLES 4
 #define VECS 4
 #define CHAINS 24
 typedef uint32_t word __attribute__((may_alias));
