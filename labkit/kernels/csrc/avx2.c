@@ -13,6 +13,7 @@
 #define TARGET __attribute__((target("avx2,fma,popcnt")))
 #define ROWS 2 /* the table and the constants of the count take registers too, so the tile is small */
 #define DOUBLES 4
+#define DOTS 1 /* counting limits, not the memory */
 #define VECS 2
 #define CHAINS 8
 typedef uint32_t word __attribute__((may_alias));

@@ -1,8 +1,8 @@
 /* Dot products of a few rows of signs with many: result[i][j] = n - 2 popcount(a_i ^ b_j). Included by families.h.
 
    With few rows of a there is little to reuse, and to gather b into panels would cost as much as the products. So the
-   vectors run along the rows, and the lanes are added once at the end. The rows of b are read in the order in which they
-   lie in memory, which is what limits: each word is used once. */
+   vectors run along the rows, and the lanes are added once at the end. Each word of b is used once, so that the way
+   from memory is what limits: DOTS rows of b, neighbours in memory, go side by side and share the words of a. */
 
 #define WORDS ((int64_t)(sizeof(vec) / sizeof(uint64_t))) /* 64-bit words in a vector */
 
@@ -14,16 +14,20 @@ TARGET static INLINE vec KERNEL(load)(const uint64_t *words, int64_t count)
     return loaded;
 }
 
-/* popcount(a ^ b) over words first, ..., last - 1, in lanes: at most a burst of vectors. */
-TARGET static INLINE vec KERNEL(differing)(const uint64_t *a, const uint64_t *b, int64_t first, int64_t last)
+/* A row of a: whole vectors of words, then what is left of it and a mask with a 1 for each bit of that. */
+struct KERNEL(line) {
+    const uint64_t *words;
+    int64_t whole, left;
+    vec end, mask;
+};
+
+TARGET static struct KERNEL(line) KERNEL(line_of)(const uint64_t *row, int64_t words)
 {
-    vec acc = {0};
-    int64_t k = first;
-    for (; k + WORDS <= last; k += WORDS)
-        acc += count(KERNEL(load)(a + k, WORDS) ^ KERNEL(load)(b + k, WORDS));
-    if (k < last)
-        acc += count(KERNEL(load)(a + k, last - k) ^ KERNEL(load)(b + k, last - k));
-    return widen(acc);
+    const int64_t left = words % WORDS, whole = words - left;
+    uint64_t ones[sizeof(vec) / sizeof(uint64_t)];
+    for (int w = 0; w < WORDS; w++)
+        ones[w] = ~UINT64_C(0);
+    return (struct KERNEL(line)){row, whole, left, KERNEL(load)(row + whole, left), KERNEL(load)(ones, left)};
 }
 
 TARGET static INLINE int32_t KERNEL(sum)(vec counts)
@@ -36,15 +40,45 @@ TARGET static INLINE int32_t KERNEL(sum)(vec counts)
     return sum;
 }
 
+/* One row with `rows` neighbouring rows of b. Where b goes on, the last vector may read on into the next row, which is
+   much quicker than to copy a part of a vector. `rows` and `goes_on` are constants where this is used. */
+TARGET static INLINE void KERNEL(dots)(const struct KERNEL(line) *a, const uint64_t *b, int rows, int goes_on,
+                                       int32_t n, int32_t *result)
+{
+    const int64_t words = a->whole + a->left;
+    vec total[DOTS];
+    UNROLL for (int r = 0; r < rows; r++)
+        total[r] = (vec){0};
+    for (int64_t k = 0; k < a->whole;) { /* a burst */
+        const int64_t last = a->whole - k < BURST * WORDS ? a->whole : k + BURST * WORDS;
+        vec acc[DOTS];
+        UNROLL for (int r = 0; r < rows; r++)
+            acc[r] = (vec){0};
+        for (; k < last; k += WORDS)
+            UNROLL for (int r = 0; r < rows; r++)
+                acc[r] += count(KERNEL(load)(a->words + k, WORDS) ^ KERNEL(load)(b + r * words + k, WORDS));
+        UNROLL for (int r = 0; r < rows; r++)
+            total[r] += widen(acc[r]);
+    }
+    if (a->left)
+        UNROLL for (int r = 0; r < rows; r++) {
+            const uint64_t *end = b + r * words + a->whole;
+            const vec y = goes_on ? KERNEL(load)(end, WORDS) & a->mask : KERNEL(load)(end, a->left);
+            total[r] += widen(count(a->end ^ y));
+        }
+    UNROLL for (int r = 0; r < rows; r++)
+        result[r] = n - 2 * KERNEL(sum)(total[r]);
+}
+
 TARGET static void KERNEL(xnor_dots)(const uint64_t *a, const uint64_t *b, int32_t *result, int64_t m, int64_t p,
                                      int64_t words, int64_t n, int64_t stride)
 {
-    const int64_t burst = BURST < words / WORDS ? BURST * WORDS : words;
-    for (int64_t i = 0; i < m; i++)
-        for (int64_t j = 0; j < p; j++) {
-            vec total = {0};
-            for (int64_t k = 0; k < words; k += burst)
-                total += KERNEL(differing)(a + i * words, b + j * words, k, words - k < burst ? words : k + burst);
-            result[i * stride + j] = (int32_t)n - 2 * KERNEL(sum)(total);
-        }
+    for (int64_t i = 0; i < m; i++, a += words, result += stride) {
+        const struct KERNEL(line) line = KERNEL(line_of)(a, words);
+        int64_t j = 0;
+        for (; (j + DOTS) * words + WORDS <= p * words; j += DOTS)
+            KERNEL(dots)(&line, b + j * words, DOTS, 1, (int32_t)n, result + j);
+        for (; j < p; j++)
+            KERNEL(dots)(&line, b + j * words, 1, 0, (int32_t)n, result + j);
+    }
 }

@@ -8,7 +8,7 @@
    ROWS, VECS, CHAINS       the tile of a product, and how many values hide the time of an operation
    ABREAST, AGAIN           only where they differ from these: rows of the tile that fit the registers together, and how
                             often an inner loop repeats its body before it jumps
-   DOUBLES                  4 where a vector holds so many, else 2 */
+   DOUBLES, DOTS            4 where a vector holds so many, else 2; rows that share a row in a dot product, else 4 */
 
 #ifndef ABREAST
 #define ABREAST ROWS
@@ -18,6 +18,9 @@
 #endif
 #ifndef DOUBLES
 #define DOUBLES 2
+#endif
+#ifndef DOTS
+#define DOTS 4
 #endif
 
 #define B4(k) UINT64_C(1) << (k), UINT64_C(2) << (k), UINT64_C(4) << (k), UINT64_C(8) << (k)
