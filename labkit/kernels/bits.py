@@ -191,9 +191,10 @@ def no_nan(x: np.ndarray, name: str = "x") -> np.ndarray:
 
 def packed(words: Any, name: str, n: int) -> np.ndarray:
     """Return `words` as C can read it, with zeros past n, if it can be the packed form of rows of n signs."""
-    if words_dtype(words, name).ndim != 2 or words.shape[1] != n_words(n):
+    words = words_dtype(words, name)
+    if words.ndim != 2 or words.shape[1] != n_words(n):
         raise ValueError(f"{name} must have shape (rows, {n_words(n)}), as n = {n} signs need, got {words.shape}")
-    return clean(words, n)
+    return words if not n % twin.WORD and words.flags.carray else clean(words, n)
 
 
 def words_dtype(words: Any, name: str) -> np.ndarray:
@@ -206,8 +207,7 @@ def words_dtype(words: Any, name: str) -> np.ndarray:
 
 def readable(array: np.ndarray, dtype: Any) -> np.ndarray:
     """Return `array` contiguous, aligned and of this dtype; itself if it is so already, which is quick to see."""
-    flags = array.flags  # made anew each time they are asked for
-    if array.dtype == dtype and flags.c_contiguous and flags.aligned:
+    if array.flags.carray and array.dtype == dtype:  # one question for all three, and whether it may be written
         return array
     return np.require(array, dtype, ["C", "A"])
 
@@ -256,13 +256,16 @@ def check_out(out: Any, shape: tuple[int, int]) -> np.ndarray:
 
 def _dots(a: np.ndarray, b: np.ndarray, n: int, result: np.ndarray, threads: int) -> np.ndarray:
     """Write the products of the few rows of `a` with those of `b` into `result`, and return it."""
-    level, words = dispatch.index(), a.shape[1]
+    (m, words), p, level = a.shape, len(b), dispatch.index()
     rows_of_a, rows_of_b = pointer(a, "uint64_t[]"), pointer(b, "uint64_t[]")
     into = pointer(result, "int32_t[]")
+    if threads == 1:  # a product of one row takes so little time that to split nothing would show
+        lib.labkit_xnor_dots(level, rows_of_a, rows_of_b, into, m, p, words, n, p)
+        return result
 
     def columns(first: int, last: int) -> None:
         part = rows_of_b + first * words, into + first
-        lib.labkit_xnor_dots(level, rows_of_a, *part, len(a), last - first, words, n, len(b))
+        lib.labkit_xnor_dots(level, rows_of_a, *part, m, last - first, words, n, p)
 
-    split(columns, len(b), threads, multiple=4)
+    split(columns, p, threads, multiple=4)
     return result

@@ -18,6 +18,7 @@ except ImportError as error:
     ffi = lib = None
     MISSING = str(error)  # why there are no compiled kernels
 
+_from_buffer = ffi and ffi.from_buffer
 TWIN = "numpy"
 ENV = "LABKIT_KERNELS"
 _forced: ContextVar[str | None] = ContextVar("labkit_kernels_level", default=None)
@@ -68,7 +69,7 @@ def forced(level: str) -> Iterator[None]:
 
 def index() -> int:
     """Return the place of the level in use in the table of the C code."""
-    return _compiled().index(current())
+    return _index(lib, current())
 
 
 def pointer(array: np.ndarray, ctype: str) -> Any:
@@ -76,7 +77,7 @@ def pointer(array: np.ndarray, ctype: str) -> Any:
 
     cffi checks that `array` is contiguous, not its dtype: the caller vouches that it is the one `ctype` names.
     """
-    return ffi.from_buffer(ctype, array)
+    return _from_buffer(ctype, array)
 
 
 @cache
@@ -90,6 +91,11 @@ def _default() -> str:
 
 def _compiled() -> tuple[str, ...]:
     return _names(lib) if lib is not None else ()
+
+
+@cache
+def _index(library: Any, level: str) -> int:
+    return _names(library).index(level)
 
 
 @cache

@@ -12,6 +12,7 @@
 #define TARGET __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,popcnt")))
 #define ROWS 4 /* 4 x 4 counters, 4 vectors of b, the table, the mask and the temporaries of the count */
 #define DOUBLES 4
+#define DOTS 1 /* counting limits, and its constants take the registers */
 #define VECS 4
 #define CHAINS 16
 typedef uint32_t word __attribute__((may_alias));
@@ -35,6 +36,8 @@ TARGET static INLINE vec widen(vec bytes) /* to pairs of bytes, then to pairs of
     const __m512i pairs = _mm512_maddubs_epi16((__m512i)bytes, _mm512_set1_epi8(1));
     return (vec)_mm512_madd_epi16(pairs, _mm512_set1_epi16(1));
 }
+
+#define SUM(x) _mm512_reduce_add_epi32((__m512i)(x)) /* of all lanes */
 
 TARGET static INLINE fvec multiply_add(fvec x, fvec y, fvec z) { return (fvec)_mm512_fmadd_ps(x, y, z); }
 

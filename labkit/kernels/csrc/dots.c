@@ -1,10 +1,12 @@
 /* Dot products of a few rows of signs with many: result[i][j] = n - 2 popcount(a_i ^ b_j). Included by families.h.
 
    With few rows of a there is little to reuse, and to gather b into panels would cost as much as the products. So the
-   vectors run along the rows, and the lanes are added once at the end. Each word of b is used once, so that the way
-   from memory is what limits: DOTS rows of b, neighbours in memory, go side by side and share the words of a. */
+   vectors run along the rows, and the lanes are added once at the end. Each word of b is used once, so that the way from
+   memory limits, and it is asked ahead of time. Where counting limits instead, DOTS rows of b, neighbours in memory, go
+   side by side and share the words of a. */
 
 #define WORDS ((int64_t)(sizeof(vec) / sizeof(uint64_t))) /* 64-bit words in a vector */
+#define AHEAD 256 /* words between those that are counted and those that the memory is asked for: 2 KiB, the best found */
 
 /* The first `count` words of a row, zeros after them. */
 TARGET static INLINE vec KERNEL(load)(const uint64_t *words, int64_t count)
@@ -32,34 +34,59 @@ TARGET static struct KERNEL(line) KERNEL(line_of)(const uint64_t *row, int64_t w
 
 TARGET static INLINE int32_t KERNEL(sum)(vec counts)
 {
+#ifdef SUM /* the level knows a shorter way */
+    return SUM(counts);
+#else
     word lanes[sizeof(vec) / sizeof(word)];
     int32_t sum = 0;
     memcpy(lanes, &counts, sizeof counts);
     for (int lane = 0; lane < (int)(sizeof(vec) / sizeof(word)); lane++)
         sum += (int32_t)lanes[lane];
     return sum;
+#endif
+}
+
+/* Adds the counts of `vecs` vectors of words of `rows` rows of b, both constants where this is used. */
+TARGET static INLINE void KERNEL(differ)(const uint64_t *a, const uint64_t *b, int64_t words, int vecs, int rows,
+                                         vec acc[DOTS])
+{
+    UNROLL for (int v = 0; v < vecs; v++)
+        UNROLL for (int r = 0; r < rows; r++) {
+            const uint64_t *from = b + r * words + v * WORDS;
+            WILL_READ(from + AHEAD);
+            acc[r] += count(KERNEL(load)(a + v * WORDS, WORDS) ^ KERNEL(load)(from, WORDS));
+        }
+}
+
+/* The same for `count` words, whole vectors and at most a burst of them. */
+TARGET static INLINE void KERNEL(burst)(const uint64_t *a, const uint64_t *b, int64_t count, int64_t words, int rows,
+                                        vec total[DOTS])
+{
+    const uint64_t *const end = a + count;
+    vec acc[DOTS];
+    UNROLL for (int r = 0; r < rows; r++)
+        acc[r] = (vec){0};
+    for (; end - a >= 4 * WORDS; a += 4 * WORDS, b += 4 * WORDS)
+        KERNEL(differ)(a, b, words, 4, rows, acc);
+    for (; a < end; a += WORDS, b += WORDS)
+        KERNEL(differ)(a, b, words, 1, rows, acc);
+    UNROLL for (int r = 0; r < rows; r++)
+        total[r] += widen(acc[r]);
 }
 
 /* One row with `rows` neighbouring rows of b. Where b goes on, the last vector may read on into the next row, which is
    much quicker than to copy a part of a vector. `rows` and `goes_on` are constants where this is used. */
-TARGET static INLINE void KERNEL(dots)(const struct KERNEL(line) *a, const uint64_t *b, int rows, int goes_on,
-                                       int32_t n, int32_t *result)
+TARGET static INLINE void KERNEL(dots)(const struct KERNEL(line) *a, const uint64_t *b, int rows, int goes_on, int32_t n,
+                                       int32_t *result)
 {
-    const int64_t words = a->whole + a->left;
+    const int64_t words = a->whole + a->left, longest = BURST * WORDS;
     vec total[DOTS];
     UNROLL for (int r = 0; r < rows; r++)
         total[r] = (vec){0};
-    for (int64_t k = 0; k < a->whole;) { /* a burst */
-        const int64_t last = a->whole - k < BURST * WORDS ? a->whole : k + BURST * WORDS;
-        vec acc[DOTS];
-        UNROLL for (int r = 0; r < rows; r++)
-            acc[r] = (vec){0};
-        for (; k < last; k += WORDS)
-            UNROLL for (int r = 0; r < rows; r++)
-                acc[r] += count(KERNEL(load)(a->words + k, WORDS) ^ KERNEL(load)(b + r * words + k, WORDS));
-        UNROLL for (int r = 0; r < rows; r++)
-            total[r] += widen(acc[r]);
-    }
+    int64_t k = 0;
+    for (; a->whole - k > longest; k += longest)
+        KERNEL(burst)(a->words + k, b + k, longest, words, rows, total);
+    KERNEL(burst)(a->words + k, b + k, a->whole - k, words, rows, total);
     if (a->left)
         UNROLL for (int r = 0; r < rows; r++) {
             const uint64_t *end = b + r * words + a->whole;

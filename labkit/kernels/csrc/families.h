@@ -8,7 +8,8 @@
    ROWS, VECS, CHAINS       the tile of a product, and how many values hide the time of an operation
    ABREAST, AGAIN           only where they differ from these: rows of the tile that fit the registers together, and how
                             often an inner loop repeats its body before it jumps
-   DOUBLES, DOTS            4 where a vector holds so many, else 2; rows that share a row in a dot product, else 4 */
+   DOUBLES, DOTS            4 where a vector holds so many, else 2; rows that share a row in a dot product, else 4
+   SUM                      the sum of the lanes, where there is an instruction or two for it */
 
 #ifndef ABREAST
 #define ABREAST ROWS

@@ -62,7 +62,8 @@ extern const struct level level_portable, level_popcnt, level_avx2, level_avx512
 #define INLINE inline __attribute__((always_inline))
 #define NOINLINE __attribute__((noinline))
 #define RESTRICT __restrict__ /* nothing else points there, so that the compiler may use vectors */
-#define PREFETCH(address) __builtin_prefetch(address, 1) /* it will be written */
+#define WILL_READ(address) __builtin_prefetch(address, 0, 0) /* once, so it need not stay in the cache */
+#define WILL_WRITE(address) __builtin_prefetch(address, 1)
 #else
 #define UNROLL
 #define TWICE
@@ -70,7 +71,8 @@ extern const struct level level_portable, level_popcnt, level_avx2, level_avx512
 #define INLINE inline
 #define NOINLINE
 #define RESTRICT
-#define PREFETCH(address)
+#define WILL_READ(address)
+#define WILL_WRITE(address)
 #endif
 
 /* KERNEL(tile) is tile_avx2 where LEVEL is avx2. The detour lets the preprocessor expand LEVEL before it joins. */

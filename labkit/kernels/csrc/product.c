@@ -191,7 +191,7 @@ TARGET static INLINE void KERNEL(expect)(const struct KERNEL(sink) *to)
 {
     UNROLL for (int i = 0; i < ROWS; i++)
         UNROLL for (int j = 0; j < COLUMNS; j += 16)
-            PREFETCH(to->out + i * to->stride + j);
+            WILL_WRITE(to->out + i * to->stride + j);
 }
 
 /* A block of rows of a against one panel. The first block of words starts from the start value, the others add to the

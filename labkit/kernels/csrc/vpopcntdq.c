@@ -11,6 +11,7 @@
 #define TARGET __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vpopcntdq,avx2,fma,popcnt")))
 #define ROWS 6 /* 6 x 4 counters, 4 vectors of b and 1 word of a: 29 of the 32 registers */
 #define DOUBLES 4
+#define DOTS 1 /* the memory limits */
 #define VECS 4
 #define CHAINS 24
 typedef uint32_t word __attribute__((may_alias));
@@ -23,6 +24,8 @@ typedef float fvec __attribute__((vector_size(64)));
 TARGET static INLINE vec count(vec x) { return (vec)_mm512_popcnt_epi32((__m512i)x); }
 
 TARGET static INLINE vec widen(vec counts) { return counts; }
+
+#define SUM(x) _mm512_reduce_add_epi32((__m512i)(x)) /* of all lanes */
 
 TARGET static INLINE fvec multiply_add(fvec x, fvec y, fvec z) { return (fvec)_mm512_fmadd_ps(x, y, z); }
 
