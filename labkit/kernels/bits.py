@@ -130,7 +130,6 @@ def xnor_matmul(a: np.ndarray, b: np.ndarray, *, n: int, out: np.ndarray | None 
     n = checks.integer(n, "n", low=0, high=N_MAX)
     a, b, threads = packed(a, "a", n), packed(b, "b", n), check_threads(threads)
     result = check_out(out, (len(a), len(b)))
-    words = a.shape[1]
     if dispatch.current() == dispatch.TWIN:
         result[...] = twin.xnor_matmul(a, b, n=n)
     elif len(a) <= FEW:
@@ -138,6 +137,7 @@ def xnor_matmul(a: np.ndarray, b: np.ndarray, *, n: int, out: np.ndarray | None 
     elif len(b) <= FEW:
         result[...] = _dots(b, a, n, np.empty((len(b), len(a)), np.int32), threads).T
     else:
+        words = a.shape[1]
         offset = np.arange(len(b)) * words  # where the rows of b begin
         weights = np.full((1, 1), -2, np.int32)
         product = Product(offset, np.arange(words), weights, rows=len(a), size=b.size, start=n)
@@ -256,9 +256,9 @@ def check_out(out: Any, shape: tuple[int, int]) -> np.ndarray:
 
 def _dots(a: np.ndarray, b: np.ndarray, n: int, result: np.ndarray, threads: int) -> np.ndarray:
     """Write the products of the few rows of `a` with those of `b` into `result`, and return it."""
-    (m, words), p, level = a.shape, len(b), dispatch.index()
-    rows_of_a, rows_of_b = pointer(a, "uint64_t[]"), pointer(b, "uint64_t[]")
-    into = pointer(result, "int32_t[]")
+    level, p = dispatch.index(), len(b)
+    m, words = a.shape
+    rows_of_a, rows_of_b, into = pointer(a, "uint64_t[]"), pointer(b, "uint64_t[]"), pointer(result, "int32_t[]")
     if threads == 1:  # a product of one row takes so little time that to split nothing would show
         lib.labkit_xnor_dots(level, rows_of_a, rows_of_b, into, m, p, words, n, p)
         return result

@@ -265,3 +265,12 @@ def test_the_message_names_the_argument(level):
     for name, pair in {"a": (WORDS.astype(float), WORDS), "b": (WORDS, WORDS.astype(float))}.items():
         with pytest.raises(TypeError, match=f"^{name} must be"):
             kernels.xnor_matmul(*pair, n=150)
+
+
+@pytest.mark.parametrize("words", [*range(1, 10), 16, 24, 32, 40, 48, 56, 63, 64, 65, 72, 128])
+def test_few_rows_of_every_number_of_vectors(level, words):
+    """Short rows stay in registers, one case for each number of vectors; longer ones and what is left of them do not."""
+    rng = np.random.default_rng(words)
+    a, b = (rng.integers(0, 2**64, (rows, words), np.uint64) for rows in (2, 5))
+    n = 64 * words
+    np.testing.assert_array_equal(kernels.xnor_matmul(a, b, n=n), twin.xnor_matmul(a, b, n=n), strict=True)

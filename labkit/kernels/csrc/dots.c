@@ -2,11 +2,12 @@
 
    With few rows of a there is little to reuse, and to gather b into panels would cost as much as the products. So the
    vectors run along the rows, and the lanes are added once at the end. Each word of b is used once, so that the way from
-   memory limits, and it is asked ahead of time. Where counting limits instead, DOTS rows of b, neighbours in memory, go
-   side by side and share the words of a. */
+   memory limits, and it is asked ahead of time. A short row of a stays in registers; for a long one, where counting
+   limits, DOTS rows of b, neighbours in memory, go side by side and share the words of a. */
 
 #define WORDS ((int64_t)(sizeof(vec) / sizeof(uint64_t))) /* 64-bit words in a vector */
-#define AHEAD 256 /* words between those that are counted and those that the memory is asked for: 2 KiB, the best found */
+#define AHEAD 320 /* words between those that are counted and those that the memory is asked for: the best found */
+#define HELD 8    /* vectors of a row of a that registers hold, BURST at most */
 
 /* The first `count` words of a row, zeros after them. */
 TARGET static INLINE vec KERNEL(load)(const uint64_t *words, int64_t count)
@@ -97,15 +98,48 @@ TARGET static INLINE void KERNEL(dots)(const struct KERNEL(line) *a, const uint6
         result[r] = n - 2 * KERNEL(sum)(total[r]);
 }
 
+/* A row of few whole vectors stays in registers while all of b passes by. `vecs` is a constant where this is used. */
+TARGET static INLINE void KERNEL(held)(const uint64_t *a, const uint64_t *b, int64_t p, int vecs, int32_t n,
+                                       int32_t *result)
+{
+    vec row[HELD];
+    UNROLL for (int v = 0; v < vecs; v++)
+        row[v] = KERNEL(load)(a + v * WORDS, WORDS);
+    for (int64_t j = 0; j < p; j++, b += vecs * WORDS) {
+        vec acc = {0};
+        UNROLL for (int v = 0; v < vecs; v++) {
+            WILL_READ(b + v * WORDS + AHEAD);
+            acc += count(row[v] ^ KERNEL(load)(b + v * WORDS, WORDS));
+        }
+        result[j] = n - 2 * KERNEL(sum)(widen(acc));
+    }
+}
+
+TARGET static void KERNEL(any_row)(const uint64_t *a, const uint64_t *b, int64_t p, int64_t words, int32_t n,
+                                   int32_t *result)
+{
+    const struct KERNEL(line) line = KERNEL(line_of)(a, words);
+    int64_t j = 0;
+    for (; (j + DOTS) * words + WORDS <= p * words; j += DOTS)
+        KERNEL(dots)(&line, b + j * words, DOTS, 1, n, result + j);
+    for (; j < p; j++)
+        KERNEL(dots)(&line, b + j * words, 1, 0, n, result + j);
+}
+
+#define HOLD(V)                                                                                                      \
+    case V:                                                                                                          \
+        KERNEL(held)(a, b, p, V, (int32_t)n, result);                                                                \
+        break;
+
 TARGET static void KERNEL(xnor_dots)(const uint64_t *a, const uint64_t *b, int32_t *result, int64_t m, int64_t p,
                                      int64_t words, int64_t n, int64_t stride)
 {
-    for (int64_t i = 0; i < m; i++, a += words, result += stride) {
-        const struct KERNEL(line) line = KERNEL(line_of)(a, words);
-        int64_t j = 0;
-        for (; (j + DOTS) * words + WORDS <= p * words; j += DOTS)
-            KERNEL(dots)(&line, b + j * words, DOTS, 1, (int32_t)n, result + j);
-        for (; j < p; j++)
-            KERNEL(dots)(&line, b + j * words, 1, 0, (int32_t)n, result + j);
-    }
+    for (int64_t i = 0; i < m; i++, a += words, result += stride)
+        switch (words % WORDS ? 0 : words / WORDS) {
+            HOLD(1) HOLD(2) HOLD(3) HOLD(4) HOLD(5) HOLD(6) HOLD(7) HOLD(8)
+        default:
+            KERNEL(any_row)(a, b, p, words, (int32_t)n, result);
+        }
 }
+
+#undef HOLD
