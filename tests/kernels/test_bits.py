@@ -269,7 +269,7 @@ def test_the_message_names_the_argument(level):
 
 @pytest.mark.parametrize("words", [*range(1, 10), 16, 24, 32, 40, 48, 56, 63, 64, 65, 72, 128])
 def test_few_rows_of_every_number_of_vectors(level, words):
-    """Short rows stay in registers, one case for each number of vectors; longer ones and what is left of them do not."""
+    """Short rows stay in registers, one case for each number of vectors; longer rows do not."""
     rng = np.random.default_rng(words)
     a, b = (rng.integers(0, 2**64, (rows, words), np.uint64) for rows in (2, 5))
     n = 64 * words
