@@ -7,7 +7,7 @@ import numpy as np
 from labkit import checks
 from labkit.kernels import dispatch, twin
 from labkit.kernels.dispatch import lib, pointer
-from labkit.kernels.product import Product
+from labkit.kernels.product import SIGNS, Product
 from labkit.kernels.threads import check_threads, split
 
 UINT64, INT32 = np.dtype(np.uint64), np.dtype(np.int32)  # quicker to compare with than the types
@@ -139,8 +139,7 @@ def xnor_matmul(a: np.ndarray, b: np.ndarray, *, n: int, out: np.ndarray | None 
     else:
         words = a.shape[1]
         offset = np.arange(len(b)) * words  # where the rows of b begin
-        weights = np.full((1, 1), -2, np.int32)
-        product = Product(offset, np.arange(words), weights, rows=len(a), size=b.size, start=n)
+        product = Product(offset, np.arange(words), SIGNS, rows=len(a), size=b.size, start=n)
         product.into(a, b, result, threads=threads)
     return result
 

@@ -11,10 +11,8 @@ from labkit.kernels import dispatch, twin
 from labkit.kernels.bits import KINDS, N_MAX, no_nan, numbers
 from labkit.kernels.dispatch import ffi, lib, pointer
 from labkit.kernels.images import AXES, Pair, frame, is_packed, pack, packed_images, padded
-from labkit.kernels.product import Product
+from labkit.kernels.product import SIGNS, Product
 from labkit.kernels.threads import check_threads, split
-
-WEIGHT = np.full((1, 1), -2, np.int32)  # of a count of signs that differ
 
 
 def binary_conv2d(
@@ -90,7 +88,7 @@ class _Layer:
         signs = channels * math.prod(kernel)
         self.n = checks.integer(signs, "channels * kernel height * kernel width", low=0, high=N_MAX)
         if ffi is not None:
-            self.product = Product(self.offset, self.step, WEIGHT, rows=outputs, size=groups * size, start=self.n)
+            self.product = Product(self.offset, self.step, SIGNS, rows=outputs, size=groups * size, start=self.n)
             self.job = ffi.new("struct labkit_conv *", [to.images[0], self.product.job[0], to.inside])
         self.zeros = np.zeros(channels)  # the thresholds, whatever the dtype
 

@@ -10,6 +10,7 @@ from labkit.kernels.threads import split
 
 TILE = 64  # no level has more columns or rows in a tile
 JOB = "struct labkit_product *"
+SIGNS = np.full((1, 1), -2, np.int32)  # the weight of signs: each pair that differs takes 2 from a product
 
 
 class Product:
